@@ -1,0 +1,80 @@
+"""One video's labelled frames into one deterministic tar, kept in the work store by content."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from pipeline import files, images, tar, video
+from pipeline.contract import UserError
+
+EXTRACT_VERSION = 1
+"""Raise it when the bytes of a stored frame change for the same parameters."""
+
+FRAMES_TAR = "frames.tar"
+_INFO = "info.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractTask:
+    """What one video's extraction depends on."""
+
+    video: str
+    path: Path
+    sha256: str
+    wanted: tuple[int, ...]
+    max_side: int
+    quality: int
+    store: files.WorkStore
+
+    @property
+    def key(self) -> str:
+        """The content key of the stored frames."""
+        return files.digest_of(EXTRACT_VERSION, cv2.__version__, self.sha256, self.wanted, self.max_side, self.quality)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """A video's stored frames. Sizes are those of the upright video, in pixels."""
+
+    video: str
+    key: str
+    folder: Path
+    decoded_frames: int
+    stored_frames: int
+    width: int
+    height: int
+
+
+def extract_video(task: ExtractTask) -> Extracted:
+    """Decodes the whole video and stores the wanted frames that it has; finished work is not redone.
+
+    Raises:
+        UserError: if the video cannot be opened or has no frame.
+    """
+    folder = task.store.find("frames", task.key)
+    if folder is None:
+        with task.store.building("frames", task.key) as building:
+            _decode_into(building, task)
+        folder = task.store.path("frames", task.key)
+    info = files.read_json(folder / _INFO)
+    return Extracted(video=task.video, key=task.key, folder=folder, **info)
+
+
+def _decode_into(folder: Path, task: ExtractTask) -> None:
+    wanted = frozenset(task.wanted)
+    decoded = stored = width = height = 0
+    with (folder / FRAMES_TAR).open("wb") as stream:
+        writer = tar.TarWriter(stream)
+        for frame_index, picture in video.read_frames(task.path, wanted):
+            decoded = frame_index + 1
+            if picture is not None:
+                height, width = picture.shape[:2]
+                small = images.shrink(picture, task.max_side)
+                writer.add(f"{frame_index:06d}.jpg", images.encode_jpeg(small, task.quality))
+                stored += 1
+        writer.close()
+    if not decoded:
+        raise UserError(f"{task.path.name}: no frame could be decoded")
+    info = {"decoded_frames": decoded, "stored_frames": stored, "width": width, "height": height}
+    files.write_json(folder / _INFO, info)

@@ -1,0 +1,92 @@
+"""Five landmarks to the upright face template. Pure, and exact on every machine: sums are correctly rounded (fsum)."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.contract import FACE_SIZE, LANDMARK_STEP
+
+Points = NDArray[np.float64]
+"""Landmarks, 5 x 2 (x, y) in pixels, in the order of `contract.LANDMARKS`."""
+
+_ARCFACE_112 = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+"""The field's usual five-point template in a 112-pixel square (Deng et al., ArcFace, CVPR 2019, reference code)."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Rotation, uniform scale and shift: (x, y) -> (a x − b y + tx, b x + a y + ty)."""
+
+    a: float
+    b: float
+    tx: float
+    ty: float
+
+    @property
+    def scale(self) -> float:
+        """Template pixels per source pixel."""
+        return math.hypot(self.a, self.b)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The 2 x 3 matrix that OpenCV's warps take."""
+        return np.array([[self.a, -self.b, self.tx], [self.b, self.a, self.ty]])
+
+    def apply(self, points: Points) -> Points:
+        """Transforms N x 2 points."""
+        x, y = points[:, 0], points[:, 1]
+        return np.stack([self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty], axis=1)
+
+    def magnified(self, factor: int) -> "Similarity":
+        """The same transform onto a grid `factor` times as fine; pixel centres are whole numbers."""
+        shift = (factor - 1) / 2
+        return Similarity(self.a * factor, self.b * factor, self.tx * factor + shift, self.ty * factor + shift)
+
+
+def template(scale: float) -> Points:
+    """Where the five landmarks of an aligned face lie, in pixels of the stored picture.
+
+    Args:
+        scale: 1 is the usual tight crop; smaller shows more of the head around the face.
+    """
+    centre = FACE_SIZE / 2
+    points = (np.array(_ARCFACE_112) + 0.5) * (FACE_SIZE / 112)
+    return (points - centre) * scale + centre - 0.5
+
+
+def similarity(source: Points, target: Points) -> Similarity:
+    """The least-squares similarity transform from source to target points (Umeyama 1991, in closed form for the plane).
+
+    Raises:
+        ValueError: if all source points coincide.
+    """
+    count = len(source)
+    source_x, source_y = (math.fsum(source[:, axis]) / count for axis in (0, 1))
+    target_x, target_y = (math.fsum(target[:, axis]) / count for axis in (0, 1))
+    pairs = [
+        (float(x) - source_x, float(y) - source_y, float(u) - target_x, float(v) - target_y)
+        for (x, y), (u, v) in zip(source, target, strict=True)
+    ]
+    spread = math.fsum(x * x + y * y for x, y, _, _ in pairs)
+    if spread == 0:
+        raise ValueError("all landmarks coincide")
+    a = math.fsum(x * u + y * v for x, y, u, v in pairs) / spread
+    b = math.fsum(x * v - y * u for x, y, u, v in pairs) / spread
+    return Similarity(a, b, target_x - a * source_x + b * source_y, target_y - b * source_x - a * source_y)
+
+
+def interocular(points: Points) -> float:
+    """Distance between the eyes in pixels."""
+    return math.hypot(float(points[1, 0] - points[0, 0]), float(points[1, 1] - points[0, 1]))
+
+
+def rounded(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Coordinates rounded to `LANDMARK_STEP`, exact in binary."""
+    return np.round(np.asarray(values, dtype=np.float64) / LANDMARK_STEP) * LANDMARK_STEP

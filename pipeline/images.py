@@ -1,0 +1,94 @@
+"""Pictures: warping, JPEG with header checks, and measures of quality. Works on arrays and bytes, never on paths."""
+
+import io
+import math
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from pipeline.contract import FACE_SIZE
+from pipeline.geometry import Similarity
+from pipeline.video import Image
+
+MAX_PIXELS = 64_000_000
+"""Largest JPEG that is decoded; a small file can claim gigabytes."""
+
+_MAX_MAGNIFICATION = 8
+
+
+class DamagedPictureError(Exception):
+    """Bytes that are no JPEG, or one that is too large to decode."""
+
+
+def warp_face(picture: Image, transform: Similarity) -> Image:
+    """Cuts the aligned face, 224 x 224 x 3, in one interpolation.
+
+    A face larger than the template is sampled on a finer grid and averaged, so that it does not alias. The edge of the
+    frame is repeated outward.
+    """
+    factor = min(_MAX_MAGNIFICATION, max(1, math.ceil(1 / transform.scale - 1e-9)))
+    side = FACE_SIZE * factor
+    warped = cv2.warpAffine(
+        picture,
+        transform.magnified(factor).matrix(),
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if factor > 1:
+        warped = cv2.resize(warped, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
+    return warped.astype(np.uint8, copy=False)
+
+
+def shrink(picture: Image, max_side: int) -> Image:
+    """The picture with its longer side at most `max_side` pixels; never enlarged."""
+    height, width = picture.shape[:2]
+    longest = max(height, width)
+    if longest <= max_side:
+        return picture
+    size = (max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def encode_jpeg(picture: Image, quality: int) -> bytes:
+    """Baseline JPEG, 4:2:0."""
+    encoded, content = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not encoded:
+        raise DamagedPictureError(f"cannot encode a picture of shape {picture.shape}")
+    return content.tobytes()
+
+
+def decode_jpeg(content: bytes) -> Image:
+    """Decodes a JPEG to RGB after its header was checked.
+
+    Raises:
+        DamagedPictureError: if it is no JPEG, cannot be decoded, or claims more than `MAX_PIXELS`.
+    """
+    try:
+        width, height = PillowImage.open(io.BytesIO(content), formats=("JPEG",)).size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise DamagedPictureError("not a JPEG") from None
+    if width * height > MAX_PIXELS:
+        raise DamagedPictureError(f"claims {width} x {height} pixels, more than {MAX_PIXELS}")
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if picture is None:
+        raise DamagedPictureError("a JPEG that cannot be decoded")
+    return picture.astype(np.uint8, copy=False)
+
+
+def brightness(face: Image) -> float:
+    """Mean luma in [0, 255], from whole-number sums."""
+    luma = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    return round(int(luma.sum(dtype=np.int64)) / luma.size, 3)
+
+
+def sharpness(face: Image) -> float:
+    """Variance of the Laplacian of luma (the usual focus measure), from whole-number sums."""
+    edges = cv2.Laplacian(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.CV_16S).astype(np.int64)
+    mean_square, mean = int((edges * edges).sum()) / edges.size, int(edges.sum()) / edges.size
+    return round(mean_square - mean * mean, 3)

@@ -1,0 +1,91 @@
+"""Stage align: faces and landmarks of every video's frames; the annotated subject cut out upright, 224 x 224."""
+
+import pandas as pd
+
+from pipeline import engine, files, tables
+from pipeline.alignment import FACES_TAR, AlignTask, TrialFrames, align_video
+from pipeline.contract import (
+    DROP_COLUMNS,
+    FACE_COLUMNS,
+    FRAME_COLUMNS,
+    LANDMARK_COLUMNS,
+    MISMATCH_COLUMNS,
+    VIDEO_COLUMNS,
+    Drop,
+    Paths,
+    UserError,
+    escape,
+)
+from pipeline.datasets.base import Dropped, drop_rows
+from pipeline.faces import FrameSize
+from pipeline.mismatch import usable
+from pipeline.params import Params
+from pipeline.stage import run_stage
+
+
+def align_all(params: Params) -> None:
+    """Aligns every video and assembles the faces folder and the landmark table from the work store."""
+    paths = Paths(dataset=params.dataset)
+    trials = tables.read_table(paths.frames / "trials.parquet", MISMATCH_COLUMNS)
+    frames = usable(tables.read_table(paths.index, FRAME_COLUMNS), trials, stride=params.extract.stride)
+    videos = tables.read_table(paths.frames / "videos.parquet", VIDEO_COLUMNS)
+    tasks = _tasks(params, paths, frames, videos)
+    tally = engine.run_all(
+        align_video,
+        tasks,
+        name=lambda task: task.video,
+        label="align",
+        unit="videos",
+        workers=params.engine.workers,
+        max_failures=params.engine.max_failures,
+    )
+    reasons = {failure.name: failure.reason for failure in tally.failures}
+    dropped = [entry for aligned in tally.results.values() for entry in aligned.dropped] + [
+        Dropped(
+            trial=trial.name,
+            split=trial.split,
+            reason=Drop.WORKER_FAILED,
+            frames=len(trial.frame_indices),
+            detail=reasons[task.video],
+        )
+        for task in tasks
+        if task.video in reasons
+        for trial in task.trials
+    ]
+    if not any(len(aligned.faces) for aligned in tally.results.values()):
+        raise UserError("no face found in any video; try a lower align.min_face or align.min_confidence")
+    earlier = tables.read_table(paths.frames / "drops.parquet", DROP_COLUMNS)
+    drops = pd.concat([earlier, tables.table(drop_rows(dropped, "align"), DROP_COLUMNS)])
+    landmarks = pd.concat([aligned.landmarks for aligned in tally.results.values()])
+    with files.fresh_folder(paths.faces) as folder:
+        for video, aligned in tally.results.items():
+            files.link_or_copy(aligned.folder / FACES_TAR, folder / f"{escape(video)}.tar")
+        faces = pd.concat([aligned.faces for aligned in tally.results.values()])
+        tables.write_table(folder / "faces.parquet", faces, FACE_COLUMNS)
+        tables.write_table(folder / "drops.parquet", drops, DROP_COLUMNS)
+        tables.write_table(folder / "trials.parquet", trials, MISMATCH_COLUMNS)
+    tables.write_table(paths.landmarks, landmarks, LANDMARK_COLUMNS)
+
+
+def _tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.DataFrame) -> list[AlignTask]:
+    trials: dict[str, list[TrialFrames]] = {}
+    for (video, name, subject, split), indices in frames.groupby(["video", "trial", "subject", "split"])["frame_index"]:
+        trial = TrialFrames(name=name, subject=subject, split=split, frame_indices=tuple(indices.tolist()))
+        trials.setdefault(video, []).append(trial)
+    return [
+        AlignTask(
+            video=row.video,
+            frames_tar=paths.frames / f"{escape(row.video)}.tar",
+            frames_key=row.key,
+            size=FrameSize(width=row.width, height=row.height),
+            trials=tuple(trials[row.video]),
+            params=params.align,
+            store=files.work_store(),
+        )
+        for row in videos.itertuples()
+        if row.video in trials
+    ]
+
+
+if __name__ == "__main__":
+    run_stage("align", align_all)

@@ -1,0 +1,81 @@
+"""Stage extract: every sampled, labelled frame of each video into one tar a video; counts compared under the policy."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import engine, files, tables
+from pipeline.contract import (
+    DROP_COLUMNS,
+    FRAME_COLUMNS,
+    MISMATCH_COLUMNS,
+    TRIAL_COLUMNS,
+    VIDEO_COLUMNS,
+    Paths,
+    escape,
+)
+from pipeline.datasets.base import drop_rows
+from pipeline.extraction import FRAMES_TAR, ExtractTask, extract_video
+from pipeline.mismatch import compare, sampled
+from pipeline.params import Params
+from pipeline.stage import run_stage
+
+
+def extract_all(params: Params) -> None:
+    """Decodes every indexed video and assembles the frames folder from the work store."""
+    paths = Paths(dataset=params.dataset)
+    frames = tables.read_table(paths.index, FRAME_COLUMNS)
+    trials = tables.read_table(paths.trials, TRIAL_COLUMNS)
+    tally = engine.run_all(
+        extract_video,
+        _tasks(params, frames, trials),
+        name=lambda task: task.video,
+        label="extract",
+        unit="videos",
+        workers=params.engine.workers,
+        max_failures=params.engine.max_failures,
+    )
+    reasons = {failure.name: failure.reason for failure in tally.failures}
+    mismatch, dropped = compare(
+        frames,
+        trials,
+        {video: extracted.decoded_frames for video, extracted in tally.results.items()},
+        reasons,
+        policy=params.index.mismatch,
+        tolerance=params.index.tolerance,
+        stride=params.extract.stride,
+    )
+    earlier = tables.read_table(paths.index_drops, DROP_COLUMNS)
+    drops = pd.concat([earlier, tables.table(drop_rows(dropped, "extract"), DROP_COLUMNS)])
+    with files.fresh_folder(paths.frames) as folder:
+        for video, extracted in tally.results.items():
+            files.link_or_copy(extracted.folder / FRAMES_TAR, folder / f"{escape(video)}.tar")
+        rows = [{column: getattr(entry, column) for column in VIDEO_COLUMNS} for entry in tally.results.values()]
+        tables.write_table(folder / "videos.parquet", rows, VIDEO_COLUMNS)
+        tables.write_table(folder / "drops.parquet", drops, DROP_COLUMNS)
+        tables.write_table(folder / "trials.parquet", mismatch, MISMATCH_COLUMNS)
+    tables.write_table(paths.mismatch, mismatch, MISMATCH_COLUMNS)
+
+
+def _tasks(params: Params, frames: pd.DataFrame, trials: pd.DataFrame) -> list[ExtractTask]:
+    videos = trials.drop_duplicates("video").set_index("video")
+    wanted = {
+        str(video): sampled(sorted(set(group)), params.extract.stride)
+        for video, group in frames.groupby("video")["frame_index"]
+    }
+    return [
+        ExtractTask(
+            video=video,
+            path=Path(params.index.raw) / videos.loc[video, "path"],
+            sha256=videos.loc[video, "sha256"],
+            wanted=tuple(indices),
+            max_side=params.extract.max_side,
+            quality=params.extract.quality,
+            store=files.work_store(),
+        )
+        for video, indices in wanted.items()
+    ]
+
+
+if __name__ == "__main__":
+    run_stage("extract", extract_all)

@@ -1,0 +1,145 @@
+"""Faces through time, and which of them is the annotated subject. Works on detections, never on pixels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.detector import Detection
+
+FrameDetections = Mapping[int, Sequence[Detection]]
+"""Frame index to the faces found in that frame."""
+
+_SIMILAR_SIZE = 2.0
+"""Two stretches of one person differ in face area by at most this factor squared."""
+
+
+@dataclass
+class Track:
+    """One face followed through a video."""
+
+    number: int
+    faces: dict[int, Detection] = field(default_factory=dict)
+
+    @property
+    def last_frame(self) -> int:
+        """Index of the frame in which it was last seen."""
+        return next(reversed(self.faces))
+
+    @property
+    def weight(self) -> float:
+        """Persistence times size: the sum of the face's side over its frames, in pixels."""
+        return float(sum(area(face.box) ** 0.5 for face in self.faces.values()))
+
+    @property
+    def size(self) -> float:
+        """Median area in square pixels."""
+        return float(median(area(face.box) for face in self.faces.values()))
+
+    @property
+    def x(self) -> float:
+        """Median horizontal centre in pixels."""
+        return float(median(centre_x(face.box) for face in self.faces.values()))
+
+
+def area(box: NDArray[np.float64]) -> float:
+    """Area of a box (x0, y0, x1, y1)."""
+    return float(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]))
+
+
+def centre_x(box: NDArray[np.float64]) -> float:
+    """Horizontal centre of a box."""
+    return float(box[0] + box[2]) / 2
+
+
+def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Intersection over union of two boxes, in [0, 1]."""
+    corner = np.array([*np.maximum(one[:2], other[:2]), *np.minimum(one[2:], other[2:])])
+    shared = area(corner)
+    union = area(one) + area(other) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def link(detections: FrameDetections, *, min_overlap: float, max_gap: int) -> list[Track]:
+    """Joins detections of successive frames into tracks by optimal assignment of overlapping boxes.
+
+    Args:
+        detections: faces by frame index.
+        min_overlap: least intersection over union of a face with its predecessor.
+        max_gap: a track that was not seen for more than this many frames is over.
+    """
+    tracks: list[Track] = []
+    for frame_index in sorted(detections):
+        faces = detections[frame_index]
+        live = [track for track in tracks if frame_index - track.last_frame <= max_gap]
+        taken = _assign(live, faces, min_overlap)
+        for column, face in enumerate(faces):
+            track = taken.get(column)
+            if track is None:
+                track = Track(number=len(tracks))
+                tracks.append(track)
+            track.faces[frame_index] = face
+    return tracks
+
+
+def _assign(live: Sequence[Track], faces: Sequence[Detection], min_overlap: float) -> dict[int, Track]:
+    if not live or not faces:
+        return {}
+    gains = np.array([[overlap(track.faces[track.last_frame].box, face.box) for face in faces] for track in live])
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return {
+        int(column): live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap
+    }
+
+
+def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, frame_width: int) -> list[Track]:
+    """The tracks of the annotated subject, by position or by persistence and size over the whole video.
+
+    Args:
+        tracks: all tracks of the video.
+        subject: `left`, `right`, or empty for the only annotated person.
+        others: the subjects of the video's other annotations. If the other one is `left`, an empty subject means
+            the one on the right, and the reverse.
+        frame_width: in pixels; its middle divides left from right where two faces are never seen together.
+    """
+    if not tracks:
+        return []
+    opposite = {"left": "right", "right": "left"}
+    side = subject or next((opposite[other] for other in others if other in opposite), "")
+    if side:
+        divide = _divide(tracks, frame_width)
+        tracks = [track for track in tracks if (track.x < divide) == (side == "left")]
+    return _main_person(tracks)
+
+
+def _divide(tracks: Sequence[Track], frame_width: int) -> float:
+    """The horizontal line between the two most prominent faces, over all frames that show both."""
+    by_frame: dict[int, list[Detection]] = {}
+    for track in tracks:
+        for frame_index, face in track.faces.items():
+            by_frame.setdefault(frame_index, []).append(face)
+    middles = []
+    for faces in by_frame.values():
+        if len(faces) >= 2:
+            first, second = sorted(faces, key=lambda face: area(face.box), reverse=True)[:2]
+            middles.append((centre_x(first.box) + centre_x(second.box)) / 2)
+    return float(median(middles)) if middles else frame_width / 2
+
+
+def _main_person(tracks: Sequence[Track]) -> list[Track]:
+    """The weightiest track, and those of a similar size that never coincide with it: the same person, back again."""
+    person: list[Track] = []
+    seen: set[int] = set()
+    for track in sorted(tracks, key=lambda track: (-track.weight, track.number)):
+        if not person:
+            similar = True
+        else:
+            ratio = (track.size / person[0].size) ** 0.5 if person[0].size else 1.0
+            similar = 1 / _SIMILAR_SIZE <= ratio <= _SIMILAR_SIZE
+        if similar and not seen & track.faces.keys():
+            person.append(track)
+            seen |= track.faces.keys()
+    return person

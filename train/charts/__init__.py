@@ -1,0 +1,7 @@
+"""Charts as inline SVG: pure functions from numbers to markup, coloured by the page's CSS variables."""
+
+from train.charts.bars import bar_chart, interval_strip
+from train.charts.heatmap import heatmap
+from train.charts.lines import line_chart
+
+__all__ = ["bar_chart", "heatmap", "interval_strip", "line_chart"]

@@ -1,0 +1,119 @@
+"""Line chart: several series over epochs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from train.charts.svg import WIDTH, chart, clipped, colour_of, dash_of, element, legend, line, text
+
+_LEFT, _RIGHT, _PLOT, _BOTTOM = 42.0, 10.0, 170.0, 40.0
+_DOTS = 60
+"""Points are marked, and tell their value, up to so many a series."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A linear map of values to lengths."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def line_chart(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> Markup:
+    """Draws each series over x; the vertical axis includes 0.
+
+    Args:
+        x: rising positions, such as epochs.
+        series: by name, one value a position; NaN leaves a gap.
+        title: the accessible name.
+        x_label: below the horizontal axis.
+        y_label: above the vertical axis.
+    """
+    names = list(series)
+    key, top = legend(names, WIDTH) if len(names) > 1 else (Markup(""), 0.0)
+    top += 26
+    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    if not finite or not x:
+        return chart(title, WIDTH, 60, text("no values", 0, 34, colour="muted"))
+    y_ticks = ticks(min(0.0, *finite), max(0.0, *finite))
+    y = _Scale(y_ticks[0], y_ticks[-1], top + _PLOT, top)
+    across = _Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, _LEFT, WIDTH - _RIGHT)
+    marks = [
+        _series(
+            name,
+            position,
+            [(across(at), y(value), at, value) for at, value in zip(x, values, strict=True)],
+            x_label,
+        )
+        for position, (name, values) in enumerate(series.items())
+    ]
+    return chart(
+        title,
+        WIDTH,
+        top + _PLOT + _BOTTOM,
+        key,
+        text(clipped(y_label, WIDTH), 0, top - 12, colour="muted"),
+        _axes(y, y_ticks, across, top, x_label),
+        *reversed(marks),
+    )
+
+
+def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> list[float]:
+    """Round numbers, evenly spaced, that enclose [low, high]: at least two, about `count` + 1."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / count))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= span / count * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{number * step:.6g}") for number in range(first, max(last, first + 1) + 1)]
+
+
+def _axes(y: _Scale, y_ticks: list[float], across: _Scale, top: float, x_label: str) -> Markup:
+    parts = []
+    for tick in y_ticks:
+        parts.append(line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "muted" if tick == 0 else "line"))
+        parts.append(text(f"{tick:g}", _LEFT - 8, y(tick) + 4, anchor="end", colour="muted"))
+    base = top + _PLOT
+    for tick in ticks(across.low, across.high, 6, whole=True):
+        if across.low <= tick <= across.high:
+            parts.append(text(f"{tick:g}", across(tick), base + 18, anchor="middle", colour="muted"))
+    parts.append(text(clipped(x_label, WIDTH), WIDTH - _RIGHT, base + 35, anchor="end", colour="muted"))
+    return element("g", *parts)
+
+
+def _series(name: str, position: int, points: list[tuple[float, float, float, float]], x_label: str) -> Markup:
+    runs: list[list[str]] = [[]]
+    dots = []
+    for x, y, at, value in points:
+        if not math.isfinite(value):
+            runs.append([])
+            continue
+        runs[-1].append(f"{x:.1f} {y:.1f}")
+        tip = element("title", f"{name}, {x_label} {at:g}: {value:.4g}")
+        dots.append(element("circle", tip, cx=x, cy=y, r=2.6, fill="currentColor"))
+    path = element(
+        "path",
+        d="".join("M" + "L".join(run) for run in runs if run),
+        fill="none",
+        stroke="currentColor",
+        stroke_width=2.4 if position == 0 else 1.6,
+        stroke_linejoin="round",
+        stroke_dasharray=dash_of(position),
+    )
+    shown = dots if len(dots) <= _DOTS else []
+    return element("g", path, *shown, style=f"color:{colour_of(position)}")

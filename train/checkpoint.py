@@ -1,0 +1,49 @@
+"""Trained networks on disk: weights as safetensors and a description, each published whole."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from pipeline import files
+from pipeline.contract import UserError
+from train.networks import Networks
+
+DESCRIPTION = "model.json"
+
+
+def save_weights(path: Path, networks: Networks) -> None:
+    """Publishes the state of all networks, on the CPU in contiguous memory."""
+    state = {name: value.detach().cpu().contiguous() for name, value in networks.state_dict().items()}
+    with files.publishing(path) as stream:
+        stream.write(safetensors.torch.save(state))
+
+
+def load_weights(path: Path, networks: Networks) -> None:
+    """Loads what `save_weights` wrote; raises `UserError` if the file is absent, damaged or of other networks."""
+    try:
+        networks.load_state_dict(safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; train with `dvc repro`, or fetch it with `dvc pull`") from None
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} does not hold these networks ({reason}); train again with `dvc repro`") from None
+
+
+def describe(folder: Path, description: dict[str, Any]) -> None:
+    """Publishes what is needed to build the networks and to feed them."""
+    files.write_json(folder / DESCRIPTION, description)
+
+
+def load_networks(folder: Path, weights: str) -> tuple[Networks, dict[str, Any]]:
+    """The networks of a model folder with the named weights (`last` or `best`), and their description."""
+    description = files.read_json(folder / DESCRIPTION)
+    networks = Networks(
+        description["backbone"],
+        networks=description["networks"],
+        classes=len(description["classes"]),
+        seed=description["seed"],
+    )
+    load_weights(folder / f"{weights}.safetensors", networks)
+    return networks, description

@@ -1,0 +1,51 @@
+"""The console command `cct`: what is not a DVC stage."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import shards
+from pipeline.contract import UserError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _cct() -> None:
+    """Facial-expression shards and what is done with them. Stages run with `dvc repro`."""
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A shard set: the folder that holds manifest.json.")],
+) -> None:
+    """Checks every byte of a shard set against its manifest; exit code 0 only if all are right.
+
+    Example: cct verify data/shards/demo
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name one that holds {shards.MANIFEST}")
+    problems = shards.verify(folder)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        sys.exit(1)
+    manifest = shards.read_manifest(folder)
+    samples = sum(split["samples"] for split in manifest["splits"].values())
+    print(f"{folder}: {len(manifest['shards'])} shards, {samples} samples, every byte as in the manifest")
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is one line on stderr and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"cct: error: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

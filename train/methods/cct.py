@@ -1,0 +1,72 @@
+"""Consensual Collaborative Training (Gera and Balasubramanian, Aff-Wild2 2021): supervision gives way to consensus."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.params import TrainParams
+from train.methods.base import Losses, full_precision, supervision
+from train.schedules import AfterRampUp, ramp_up, ramp_up_epoch
+
+ORIGINAL_SCALE = 0.33
+"""The authors' code multiplies both sums by this, for three networks; the paper does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CCT:
+    """L = (1 − λ) L_sup + λ L_cons (Eq. 1) for any number of networks; of one, L_cons is 0.
+
+    Attributes:
+        beta: β of Eq. 4.
+        lambda_max: the largest λ; 0 leaves the sum of cross-entropies.
+        rampup: e_r of Eq. 4, in epochs.
+        after_rampup: whether λ holds or falls after e_r.
+        scale: factor of both sums: 1 in the paper.
+    """
+
+    beta: float
+    lambda_max: float
+    rampup: float
+    after_rampup: AfterRampUp
+    scale: float
+
+    @classmethod
+    def from_params(cls, params: TrainParams) -> "CCT":
+        """The paper's form, or with `compat: original` the published code's: sums times 0.33, λ falling after e_r."""
+        original = params.compat == "original"
+        return cls(
+            beta=params.beta,
+            lambda_max=params.lambda_max,
+            rampup=ramp_up_epoch(params.epochs, params.rampup),
+            after_rampup="fall" if original else params.after_rampup,
+            scale=ORIGINAL_SCALE if original else 1.0,
+        )
+
+    def losses(self, logits_kbc: Tensor, labels_b: Tensor, *, epoch: int, class_weights_c: Tensor | None) -> Losses:
+        """See `Method.losses`. Class weights act on the supervision alone; both parts carry `scale`."""
+        logits_kbc = full_precision(logits_kbc)
+        supervised = self.scale * supervision(logits_kbc, labels_b, class_weights_c)
+        consistent = self.scale * consistency(logits_kbc)
+        weight = self._lambda(epoch)
+        total = (1 - weight) * supervised + weight * consistent
+        return Losses(total=total, supervision=supervised, consistency=consistent)
+
+    def coefficients(self, epoch: int) -> dict[str, float]:
+        """λ of the epoch."""
+        return {"lambda": self._lambda(epoch)}
+
+    def _lambda(self, epoch: int) -> float:
+        return ramp_up(
+            epoch,
+            beta=self.beta,
+            lambda_max=self.lambda_max,
+            rampup=self.rampup,
+            after_rampup=self.after_rampup,
+        )
+
+
+def consistency(logits_kbc: Tensor) -> Tensor:
+    """Σ_j Σ_{k≠j} mean_B KL(p_k ‖ p_j) (Eq. 3), with gradients through both sides; exactly 0 for equal logits."""
+    log_p = logits_kbc.log_softmax(-1)
+    gaps_kjbc = log_p[:, None] - log_p[None, :]
+    return (log_p.exp()[:, None] * gaps_kjbc).sum((0, 1, 3)).mean()

@@ -1,0 +1,51 @@
+"""Stage evaluate: the trained networks on the validation split; scores, intervals, predictions, confusion."""
+
+from pipeline import files, shards, tables
+from pipeline.contract import RESULTS, Paths
+from pipeline.params import Params
+from pipeline.stage import run_stage
+from train import loop, paper
+from train.checkpoint import load_networks
+from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
+from train.fit import open_split, predict_split
+from train.stream import Faces, Stream
+
+
+def evaluate(params: Params) -> None:
+    """Scores the last epoch's networks (the headline) and the best epoch's, beside the paper's figures."""
+    paths = Paths(dataset=params.dataset)
+    shards.require_verified(paths.shards)
+    last, best = (_predictions(params, paths, weights) for weights in ("last", "best"))
+    description = files.read_json(paths.models / "model.json")
+    evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap)
+    files.write_json(RESULTS / "evaluation.json", evaluated)
+    files.write_json(RESULTS / "metrics.json", headline(evaluated))
+    rows, columns = prediction_rows(last)
+    tables.write_table(RESULTS / "predictions.parquet", rows, columns)
+    confusion = confusion_rows(evaluated, last)
+    tables.write_table(RESULTS / "confusion.csv", confusion, dict.fromkeys(confusion.columns, "string"))
+    print(paper.beside(evaluated))
+
+
+def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
+    networks, description = load_networks(paths.models, weights)
+    split = open_split(paths.shards, "val", len(description["classes"]))
+    compute = loop.Compute.choose(device=params.device, precision=params.precision)
+    faces = Faces(
+        reader=split.reader,
+        labels=split.labels,
+        image_size=description["input"]["width"],
+        seed=description["seed"],
+    )
+    probabilities_knc = predict_split(
+        networks.to(compute.device),
+        Stream(faces, workers=params.workers),
+        len(split.labels),
+        batch_size=params.batch_size,
+        compute=compute,
+    )
+    return Predictions(samples=split.reader.samples, probabilities_knc=probabilities_knc)
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", evaluate)

@@ -1,0 +1,145 @@
+"""Shards to batches: an order by (seed, epoch), and pictures decoded and augmented in any number of processes.
+
+Positions of samples, not files, are dealt out, so that an epoch shows every sample exactly once whatever the number of
+shards, ranks and workers (docs/decisions/005).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.files import digest_of
+from pipeline.shards import ShardReader
+from train.augment import Augment, resize
+
+_WINDOW = 4
+"""Shards whose samples are shuffled together; samples were already shuffled over all shards when they were written."""
+
+
+class Batch(NamedTuple):
+    """`pictures_bchw` are uint8 in channels-last memory; `positions_b` are places in the split's sample table."""
+
+    pictures_bchw: Tensor
+    labels_b: Tensor
+    positions_b: Tensor
+
+
+def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """All positions in a random order: shards shuffled, then samples within windows of a few shards.
+
+    Args:
+        shards: the shard of each position, as in the sample table (shards are contiguous).
+        seed: of the run.
+        epoch: from 0.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    names, begins = np.unique(shards, return_index=True)
+    ends = np.append(np.sort(begins)[1:], len(shards))
+    blocks = [np.arange(begin, end) for begin, end in zip(np.sort(begins), ends, strict=True)]
+    shuffled = [blocks[block] for block in generator.permutation(len(names))]
+    windows = [np.concatenate(shuffled[begin : begin + _WINDOW]) for begin in range(0, len(shuffled), _WINDOW)]
+    return np.concatenate([generator.permutation(window) for window in windows])
+
+
+def oversampled(order: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many positions as before, with every class that occurs equally frequent.
+
+    A rare class repeats its samples, each equally often but for one; a frequent one shows a random part of its samples.
+    """
+    generator = np.random.default_rng([seed, epoch, 1])
+    classes = np.unique(labels)
+    quotas = [len(order) * (i + 1) // len(classes) - len(order) * i // len(classes) for i in range(len(classes))]
+    drawn = []
+    for label, quota in zip(classes, quotas, strict=True):
+        members = order[labels[order] == label]
+        drawn.append(np.tile(members, -(-quota // len(members)))[:quota])
+    return generator.permutation(np.concatenate(drawn))
+
+
+def split_batches(order: NDArray[np.int64], *, batch_size: int, iterations: int | None) -> list[NDArray[np.int64]]:
+    """Cuts an order into batches of nearly equal size, none larger than `batch_size`.
+
+    Args:
+        order: positions of one epoch.
+        batch_size: largest batch.
+        iterations: so many full batches instead, going through the order again and again as needed.
+    """
+    if iterations is None:
+        return np.array_split(order, -(-len(order) // batch_size))
+    needed = iterations * batch_size
+    return np.array_split(np.tile(order, -(-needed // len(order)))[:needed], iterations)
+
+
+@dataclass(kw_only=True)
+class Faces(Dataset[tuple[Tensor, int, int]]):
+    """Decoded faces by (epoch, position), augmented if there is an `augment`."""
+
+    reader: ShardReader
+    labels: NDArray[np.int64]
+    image_size: int
+    seed: int
+    augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        self._keys = self.reader.samples["key"].tolist()
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int, int]:
+        epoch, position = place
+        picture = resize(self.reader.picture(position), self.image_size)
+        if self.augment is not None:
+            seed = int(digest_of(self.seed, epoch, self._keys[position])[:8], 16)
+            picture = self.augment(picture, seed)
+        return torch.from_numpy(picture), int(self.labels[position]), position
+
+
+class _Plan:
+    """The batches of the epoch that comes next; a sampler that persistent workers can be fed from."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Stream:
+    """Batches of one split; worker processes are kept from epoch to epoch and never change what comes out."""
+
+    def __init__(self, faces: Faces, *, workers: int) -> None:
+        self._plan = _Plan()
+        self._loader: DataLoader[tuple[Tensor, int, int]] = DataLoader(
+            faces,
+            batch_sampler=self._plan,
+            num_workers=workers,
+            collate_fn=_collate,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_prepare_worker,
+        )
+
+    def batches(self, epoch: int, positions: list[NDArray[np.int64]]) -> Iterator[Batch]:
+        """Decodes the batches of one epoch, in order."""
+        self._plan.batches = [[(epoch, int(position)) for position in batch] for batch in positions]
+        yield from self._loader
+
+
+def _collate(samples: list[tuple[Tensor, int, int]]) -> Batch:
+    pictures, labels, positions = zip(*samples, strict=True)
+    return Batch(torch.stack(pictures).permute(0, 3, 1, 2), torch.tensor(labels), torch.tensor(positions))
+
+
+def _prepare_worker(_worker: int) -> None:
+    cv2.setNumThreads(0)
