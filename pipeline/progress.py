@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ class Progress:
         self._done = 0
         self._note = ""
         self._began = self._spoke = time.monotonic()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=True)
 

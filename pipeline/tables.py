@@ -10,6 +10,13 @@ import pyarrow.parquet as pq
 from pipeline.contract import UserError
 from pipeline.files import publishing
 
+_KINDS: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+}
+
 
 def table(rows: list[dict[str, object]] | pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a frame with exactly these columns and types, in this order. Raises KeyError if a column is missing."""
@@ -45,4 +52,4 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _schema(columns: Mapping[str, str]) -> pa.Schema:
-    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    return pa.schema([(name, _KINDS[kind]) for name, kind in columns.items()])

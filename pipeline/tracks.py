@@ -89,10 +89,8 @@ def _assign(live: Sequence[Track], faces: Sequence[Detection], min_overlap: floa
     if not live or not faces:
         return {}
     gains = np.array([[overlap(track.faces[track.last_frame].box, face.box) for face in faces] for track in live])
-    rows, columns = linear_sum_assignment(gains, maximize=True)
-    return {
-        int(column): live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap
-    }
+    rows, columns = (places.tolist() for places in linear_sum_assignment(gains, maximize=True))
+    return {column: live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap}
 
 
 def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, frame_width: int) -> list[Track]:

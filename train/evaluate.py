@@ -31,7 +31,8 @@ class Predictions:
     @property
     def ensemble_nc(self) -> Probabilities:
         """Mean of the networks' softmax, N x C."""
-        return self.probabilities_knc.mean(0)
+        ensemble_nc: Probabilities = self.probabilities_knc.mean(0)
+        return ensemble_nc
 
 
 def scored(predictions: Predictions, classes: list[str]) -> dict[str, Any]:

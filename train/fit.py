@@ -18,7 +18,7 @@ from pipeline.progress import Progress
 from train import checkpoint, loop, metrics
 from train.augment import Augment
 from train.methods import METHODS
-from train.networks import Networks
+from train.networks import Networks, load_backbone
 from train.noise import noisy_labels
 from train.schedules import learning_rate
 from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
@@ -35,7 +35,7 @@ class Split:
     @property
     def counts(self) -> list[int]:
         """Samples a class."""
-        return np.bincount(self.labels, minlength=self.classes).tolist()
+        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +76,16 @@ def prepare(params: TrainParams, folder: Path) -> Run:
     torch.manual_seed(params.seed)
     networks = Networks(params.backbone, networks=params.networks, classes=classes, seed=params.seed)
     if params.init is not None:
-        for report in networks.initialise(Path(params.init)):
-            print(report)
+        for number, network in enumerate(networks.networks):
+            report = load_backbone(network, Path(params.init), index=number)
+            print(f"init: network {number + 1} took {report.matched} of {report.total} tensors from {params.init}")
     compute = loop.Compute.choose(device=params.device, precision=params.precision)
     augment = Augment(original=params.compat == "original")
     return Run(
         params=params,
         train=train,
         val=val,
-        networks=networks.to(compute.device, memory_format=torch.channels_last),
+        networks=networks.to(compute.device).to(memory_format=torch.channels_last),
         compute=compute,
         train_stream=_stream(params, train, augment),
         val_stream=_stream(params, val, None),

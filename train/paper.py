@@ -1,5 +1,6 @@
-"""The tables of the CCT paper (Gera and Balasubramanian, "Affect Expression Behaviour Analysis in the Wild using
-Consensual Collaborative Training", 2021), to be printed beside one's own results. Aff-Wild2, seven classes.
+"""The tables of the CCT paper (Gera and Balasubramanian, Aff-Wild2 2021), to be printed beside one's own results.
+
+All are of Aff-Wild2, seven classes.
 """
 
 from dataclasses import dataclass

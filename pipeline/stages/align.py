@@ -69,21 +69,23 @@ def align_all(params: Params) -> None:
 
 def _tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.DataFrame) -> list[AlignTask]:
     trials: dict[str, list[TrialFrames]] = {}
-    for (video, name, subject, split), indices in frames.groupby(["video", "trial", "subject", "split"])["frame_index"]:
-        trial = TrialFrames(name=name, subject=subject, split=split, frame_indices=tuple(indices.tolist()))
-        trials.setdefault(video, []).append(trial)
+    for _, group in frames.groupby("trial"):
+        row = {column: str(group[column].iloc[0]) for column in ("video", "trial", "subject", "split")}
+        indices = tuple(int(index) for index in group["frame_index"])
+        trial = TrialFrames(name=row["trial"], subject=row["subject"], split=row["split"], frame_indices=indices)
+        trials.setdefault(row["video"], []).append(trial)
     return [
         AlignTask(
-            video=row.video,
-            frames_tar=paths.frames / f"{escape(row.video)}.tar",
-            frames_key=row.key,
-            size=FrameSize(width=row.width, height=row.height),
-            trials=tuple(trials[row.video]),
+            video=str(row["video"]),
+            frames_tar=paths.frames / f"{escape(str(row['video']))}.tar",
+            frames_key=str(row["key"]),
+            size=FrameSize(width=int(row["width"]), height=int(row["height"])),
+            trials=tuple(trials[str(row["video"])]),
             params=params.align,
             store=files.work_store(),
         )
-        for row in videos.itertuples()
-        if row.video in trials
+        for row in videos.to_dict("records")
+        if row["video"] in trials
     ]
 
 

@@ -58,22 +58,18 @@ def extract_all(params: Params) -> None:
 
 
 def _tasks(params: Params, frames: pd.DataFrame, trials: pd.DataFrame) -> list[ExtractTask]:
-    videos = trials.drop_duplicates("video").set_index("video")
-    wanted = {
-        str(video): sampled(sorted(set(group)), params.extract.stride)
-        for video, group in frames.groupby("video")["frame_index"]
-    }
+    videos = {row["video"]: row for row in trials.to_dict("records")}
     return [
         ExtractTask(
-            video=video,
-            path=Path(params.index.raw) / videos.loc[video, "path"],
-            sha256=videos.loc[video, "sha256"],
-            wanted=tuple(indices),
+            video=str(video),
+            path=Path(params.index.raw) / str(videos[video]["path"]),
+            sha256=str(videos[video]["sha256"]),
+            wanted=tuple(sampled(sorted(set(indices)), params.extract.stride)),
             max_side=params.extract.max_side,
             quality=params.extract.quality,
             store=files.work_store(),
         )
-        for video, indices in wanted.items()
+        for video, indices in frames.groupby("video")["frame_index"]
     ]
 
 

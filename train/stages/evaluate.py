@@ -4,10 +4,11 @@ from pipeline import files, shards, tables
 from pipeline.contract import RESULTS, Paths
 from pipeline.params import Params
 from pipeline.stage import run_stage
-from train import loop, paper
+from train import loop
 from train.checkpoint import load_networks
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
 from train.fit import open_split, predict_split
+from train.scoreboard import beside_paper
 from train.stream import Faces, Stream
 
 
@@ -24,7 +25,10 @@ def evaluate(params: Params) -> None:
     tables.write_table(RESULTS / "predictions.parquet", rows, columns)
     confusion = confusion_rows(evaluated, last)
     tables.write_table(RESULTS / "confusion.csv", confusion, dict.fromkeys(confusion.columns, "string"))
-    print(paper.beside(evaluated))
+    scores = beside_paper(evaluated)
+    with files.publishing(RESULTS / "scores.md") as stream:
+        stream.write(scores.encode())
+    print(scores)
 
 
 def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:

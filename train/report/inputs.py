@@ -1,0 +1,99 @@
+"""What the report is made of, and its loading."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import files, shards, tables
+from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, TRIAL_COLUMNS, UserError
+from train.report.pictures import confident_mistakes, contact_sheet, thumbnails
+
+PREDICTION_COLUMNS = {
+    "key": "string",
+    "video": "string",
+    "label": "int64",
+    "prediction": "int64",
+    "confidence": "double",
+}
+TRAINING_COLUMNS = ("epoch", "loss", "val_f1", "val_accuracy")
+"""What training.csv must have; the report shows what else it finds there."""
+
+_TYPES = {"string": "str", "int64": "int64", "double": "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """Everything that the page shows.
+
+    Attributes:
+        manifest: of the shard set.
+        samples: sample table of the shard set, in stored order.
+        drops: `DROP_COLUMNS`.
+        trials: `TRIAL_COLUMNS`, and `decoded_frames` and `action` where decoding has been compared.
+        balance: by split, as in `results/balance.json`.
+        training: one row an epoch.
+        evaluation: as in `results/evaluation.json`.
+        predictions: `PREDICTION_COLUMNS`, of the evaluated split.
+        params: all parameters, nested by group.
+        run: `manifest_sha256` and `versions`.
+        pictures: small JPEGs by sample key; a face without one is shown as a blank.
+    """
+
+    manifest: Mapping[str, Any]
+    samples: pd.DataFrame
+    drops: pd.DataFrame
+    trials: pd.DataFrame
+    balance: Mapping[str, Any]
+    training: pd.DataFrame
+    evaluation: Mapping[str, Any]
+    predictions: pd.DataFrame
+    params: Mapping[str, Any]
+    run: Mapping[str, Any]
+    pictures: Mapping[str, bytes]
+
+
+def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], run: Mapping[str, Any]) -> ReportInputs:
+    """Reads the tables of a shard set and of `results/`, and the faces that the page will show.
+
+    Raises:
+        UserError: naming a file that is absent, damaged or lacks a column.
+    """
+    manifest = shards.read_manifest(shard_set)
+    samples = tables.read_table(shard_set / shards.SAMPLES, SAMPLE_COLUMNS)
+    predictions = tables.read_table(results / "predictions.parquet", PREDICTION_COLUMNS)
+    sheet = contact_sheet(samples, len(manifest["classes"]), params["report"]["faces_per_class"])
+    shown = [face.key for row in sheet for face in row]
+    shown += [mistake.face.key for mistake in confident_mistakes(predictions, samples)]
+    return ReportInputs(
+        manifest=manifest,
+        samples=samples,
+        drops=_read_csv(shard_set / "drops.csv", DROP_COLUMNS),
+        trials=_read_csv(shard_set / "trials.csv", TRIAL_COLUMNS),
+        balance=files.read_json(results / "balance.json"),
+        training=_read_csv(results / "training.csv", dict.fromkeys(TRAINING_COLUMNS, "double")),
+        evaluation=files.read_json(results / "evaluation.json"),
+        predictions=predictions,
+        params=params,
+        run=run,
+        pictures=thumbnails(shard_set, shown),
+    )
+
+
+def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Reads a CSV that must have these columns; text stays as it is written (`NA` is a name), numbers may be missing."""
+    numbers = [name for name, kind in columns.items() if kind != "string"]
+    text = {name: _TYPES[kind] for name, kind in columns.items() if kind == "string"}
+    try:
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={name: [""] for name in numbers})
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        return frame.astype({name: _TYPES[columns[name]] for name in numbers})
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; run `dvc repro`, or `dvc pull` if a teammate built it") from None
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged or of another version ({reason}); delete it and run `dvc repro`") from None

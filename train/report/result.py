@@ -1,0 +1,97 @@
+"""The page's section on the result: scores beside the paper's, classes, confusions, videos, mistakes."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from train.charts import bar_chart, heatmap, interval_strip
+from train.paper import TABLES
+from train.report.inputs import ReportInputs
+from train.report.pictures import confident_mistakes
+
+MEASURES = {"f1": "Macro-F1", "accuracy": "Accuracy", "score": "Score"}
+_PAPER_CLASSES = 7
+
+
+def result_section(inputs: ReportInputs) -> dict[str, Any]:
+    """Everything that the section shows, by the names that the template uses."""
+    evaluation = inputs.evaluation
+    classes, matrix = list(evaluation["classes"]), evaluation["confusion"]
+    return {
+        "evaluation": evaluation,
+        "scores": _score_groups(evaluation),
+        "commonest": max((sum(row) for row in matrix), default=0) / max(1, evaluation["samples"]),
+        "paper": TABLES,
+        "caveats": _caveats(evaluation),
+        "per_class": _per_class_chart(evaluation),
+        "confusion": heatmap(matrix, classes, title="Confusion matrix: actual classes down, predicted ones across"),
+        "per_video": sorted(evaluation["per_video"], key=lambda video: (video["accuracy"], video["video"])),
+        "mistakes": confident_mistakes(inputs.predictions, inputs.samples),
+        "classes": classes,
+    }
+
+
+def headline(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The ensemble's measures at the last epoch, with their intervals where there are any."""
+    interval = evaluation.get("interval") or {}
+    stats = []
+    for key, name in MEASURES.items():
+        value, bounds = float(evaluation["ensemble"][key]), interval.get(key)
+        ends = (float(bounds[0]), float(bounds[1])) if bounds else None
+        title = f"{name} {value:.3f}" + (f", interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else "")
+        stats.append({"name": name, "value": value, "ends": ends, "strip": interval_strip(value, ends, title=title)})
+    return stats
+
+
+def _score_groups(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    best = evaluation["best"]
+    return [
+        {
+            "title": f"Last epoch ({evaluation['epoch']})",
+            "note": "the headline: chosen before looking at the validation set",
+            "rows": [
+                {"name": "Ensemble", "own": True, "scores": evaluation["ensemble"]},
+                *_networks(evaluation["networks"]),
+                {"name": "Mean of the networks", "own": False, "scores": evaluation["networks_mean"]},
+            ],
+        },
+        {
+            "title": f"Best epoch on validation ({best['epoch']})",
+            "note": "chosen by these very figures, so on the bright side",
+            "rows": [{"name": "Ensemble", "own": False, "scores": best["ensemble"]}, *_networks(best["networks"])],
+        },
+    ]
+
+
+def _networks(scores: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": f"Network {number}", "own": False, "scores": each} for number, each in enumerate(scores, 1)]
+
+
+def _caveats(evaluation: Mapping[str, Any]) -> list[str]:
+    """Why the paper's figures and this run's must be compared with care, or not at all."""
+    dataset, classes = str(evaluation["dataset"]), len(evaluation["classes"])
+    notes = ["The paper's figures are for Aff-Wild2, with the networks first trained on MS-Celeb-1M and AffectNet."]
+    if re.sub(r"[^a-z0-9]", "", dataset.lower()) != "affwild2":
+        notes.append(f"This run used the dataset {dataset}: its figures are not comparable with the paper's.")
+    elif classes != _PAPER_CLASSES:
+        notes.append(f"The paper has seven classes, this run {classes}: the figures are not comparable.")
+    return notes
+
+
+def _per_class_chart(evaluation: Mapping[str, Any]) -> str:
+    present = [sum(row) + sum(column) > 0 for row, column in _rows_and_columns(evaluation["confusion"])]
+    given = evaluation["ensemble"]["f1_per_class"]
+    values = [given.get(name) for name in evaluation["classes"]]
+    known = [value is not None and math.isfinite(value) and shown for value, shown in zip(values, present, strict=True)]
+    pairs = list(zip(values, known, strict=True))
+    return bar_chart(
+        evaluation["classes"],
+        {"F1": [float(value) if usable else 0.0 for value, usable in pairs]},
+        title="F1 of each class, ensemble at the last epoch",
+        labels={"F1": [f"{value:.3f}" if usable else "no faces" for value, usable in pairs]},
+    )
+
+
+def _rows_and_columns(matrix: list[list[int]]) -> list[tuple[list[int], list[int]]]:
+    return [(row, [other[position] for other in matrix]) for position, row in enumerate(matrix)]

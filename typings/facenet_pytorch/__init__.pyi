@@ -1,0 +1,19 @@
+import torch
+from numpy.typing import NDArray
+from typing import Any
+
+class MTCNN(torch.nn.Module):
+    pnet: torch.nn.Module
+    rnet: torch.nn.Module
+    onet: torch.nn.Module
+    thresholds: list[float]
+    def __init__(
+        self,
+        *,
+        min_face_size: int = ...,
+        thresholds: list[float] = ...,
+        keep_all: bool = ...,
+        select_largest: bool = ...,
+        device: torch.device | None = ...,
+    ) -> None: ...
+    def detect(self, img: NDArray[Any], landmarks: bool = ...) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...

@@ -1,0 +1,3 @@
+from torch import nn
+
+def get_model(name: str, *, weights: None, num_classes: int) -> nn.Module: ...
