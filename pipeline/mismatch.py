@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.contract import Drop, UserError
 from pipeline.datasets.base import Dropped
@@ -35,7 +37,7 @@ def judge_counts(rows: int, decoded: int, *, policy: str, tolerance: int) -> Agr
 
 def sampled(frame_indices: Iterable[int], stride: int) -> list[int]:
     """The frames that are used: every `stride`-th of the video, counted from its first."""
-    return [index for index in frame_indices if index % stride == 0]
+    return [int(index) for index in frame_indices if index % stride == 0]
 
 
 def compare(
@@ -90,26 +92,23 @@ def compare(
             raise UserError(f"index.mismatch is error and {name} disagrees: {detail}; trim or skip would go on")
         found = {"decoded_frames": decoded, "decoded_difference": rows - decoded, "action": judged.action}
         report.append({str(column): value for column, value in trial.items()} | found)
-        kept = [] if judged.reason else sampled((int(i) for i in indices if i < decoded), stride)
-        beyond = sum(int(index) >= decoded for index in indices)
-        counts = (
-            {judged.reason: len(indices)}
-            if judged.reason
-            else {
-                Drop.BEYOND_VIDEO: beyond,
-                Drop.NOT_SAMPLED: len(indices) - beyond - len(kept),
-            }
-        )
-        dropped += [
-            Dropped(trial=name, split=split, reason=reason, frames=count, detail=_detail(reason, detail))
-            for reason, count in counts.items()
-            if count
-        ]
+        for reason, (count, said) in _lost(judged, indices, decoded, stride, detail).items():
+            dropped.append(Dropped(trial=name, split=split, reason=reason, frames=count, detail=said))
     return report, dropped
 
 
-def _detail(reason: Drop, counts: str) -> str:
-    return "" if reason is Drop.NOT_SAMPLED else counts
+def _lost(
+    judged: Agreement, indices: NDArray[np.int64], decoded: int, stride: int, detail: str
+) -> dict[Drop, tuple[int, str]]:
+    """How many of a trial's labelled frames are left out, and what is said of them, by reason."""
+    if judged.reason is not None:
+        return {judged.reason: (len(indices), detail)}
+    within = indices[indices < decoded]
+    counts = {
+        Drop.BEYOND_VIDEO: (len(indices) - len(within), detail),
+        Drop.NOT_SAMPLED: (len(within) - len(sampled(within, stride)), ""),
+    }
+    return {reason: lost for reason, lost in counts.items() if lost[0]}
 
 
 def usable(frames: pd.DataFrame, report: pd.DataFrame, *, stride: int) -> pd.DataFrame:

@@ -131,8 +131,8 @@ def _require_finite(losses: Losses, epoch: int, batch: Batch, name_samples: Call
     keys = name_samples(batch.positions_b)
     more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
     raise UserError(
-        f"the loss is {float(losses.total)} in epoch {epoch} (batch of {', '.join(keys[:4])}{more}); no step was taken. "
-        "Lower lr_backbone or lr_head, or set precision to float32"
+        f"the loss is {float(losses.total)} in epoch {epoch} (batch of {', '.join(keys[:4])}{more}); "
+        "no step was taken. Lower lr_backbone or lr_head, or set precision to float32"
     )
 
 

@@ -24,7 +24,8 @@ class Scores:
     """Numbers of one confusion matrix, all in [0, 1].
 
     Attributes:
-        f1: macro-F1 over the classes present in labels or predictions: scikit-learn's `f1_score(y, p, average="macro")`.
+        f1: macro-F1 over the classes present in labels or predictions, as scikit-learn's
+            `f1_score(y, p, average="macro")` without `labels=`.
         accuracy: share of right predictions.
         score: 0.67 · f1 + 0.33 · accuracy (Eq. 7).
         f1_per_class: C values; 0 for a class present in neither, which `f1` leaves out of its mean.
@@ -52,11 +53,11 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Confus
         ValueError: if labels and predictions are not whole numbers in [0, classes), one of each a sample.
     """
     actual, predicted = _pairs(labels, predictions, classes)
-    return _confusions(actual, predicted, np.zeros(len(actual), dtype=np.int64), 1, classes)[0]
+    return _confusions(actual, predicted, np.zeros_like(actual), 1, classes).reshape(classes, classes)
 
 
 def scores(confusion: Confusion) -> Scores:
-    """F1, accuracy and score of a C x C confusion matrix. Raises ValueError if it is not square or counts nothing."""
+    """F1, accuracy and score of a confusion matrix. Raises ValueError if it is not square or is empty."""
     matrix = np.asarray(confusion)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a confusion matrix is square, got shape {matrix.shape}")
@@ -68,10 +69,10 @@ def scores(confusion: Confusion) -> Scores:
 
 
 def batch_averaged_f1(labels: ArrayLike, predictions: ArrayLike, *, batch: int) -> float:
-    """The original code's F1: the mean, over consecutive batches in the given order, of each batch's macro-F1.
+    """The original code's F1: the mean of the macro-F1 of consecutive batches, in the given order.
 
-    For comparison with published numbers only: it depends on the order and on the batch size. A last, smaller batch
-    weighs as much as the others.
+    For comparison with published numbers only: it depends on the order and on the batch size. A last, smaller
+    batch weighs as much as the others.
 
     Raises:
         ValueError: as `confusion`; also without samples, or if `batch` is below 1.
@@ -98,8 +99,9 @@ def bootstrap_interval(
 ) -> Intervals:
     """Percentile intervals when whole groups (videos) are drawn with replacement, as many as there are.
 
-    Frames of one video are not independent, so resampling frames would give intervals that are far too narrow.
-    With one group every resample is the same, and the interval has no width.
+    Frames of one video are not independent: resampling frames would give intervals that are far too narrow.
+    With one group every resample is the same, and the interval has no width. As in `Scores`, a class that a
+    resample lacks altogether is left out of that resample's mean.
 
     Args:
         labels: actual classes, one a sample.
@@ -134,7 +136,7 @@ def bootstrap_interval(
 
 
 def expected_calibration_error(probabilities_bc: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017, Eq. 3), in [0, 1].
+    """Mean gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017, Eq. 3).
 
     Confidence is the largest probability; bins are open below and closed above, weighted by their samples.
 
@@ -155,7 +157,7 @@ def expected_calibration_error(probabilities_bc: ArrayLike, labels: ArrayLike, *
 
 
 def agreement(predictions_kb: ArrayLike) -> tuple[float, ...]:
-    """How far K networks agree: entry n − 1 is the share of samples whose largest agreeing group has n networks.
+    """How far K networks agree: the shares of samples whose largest agreeing group has 1, 2, … K networks.
 
     Raises:
         ValueError: unless there are K >= 1 rows of B >= 1 predictions.
@@ -209,7 +211,7 @@ def _pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     actual, predicted = np.asarray(labels), np.asarray(predictions)
     if actual.ndim != 1 or actual.shape != predicted.shape:
-        raise ValueError(f"one label and one prediction a sample, got shapes {actual.shape} and {predicted.shape}")
+        raise ValueError(f"labels and predictions must be 1-d, as many: {actual.shape}, {predicted.shape}")
     for name, values in (("labels", actual), ("predictions", predicted)):
         if len(values) and values.dtype.kind not in "iu":
             raise ValueError(f"{name} must be whole numbers, got {values.dtype}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -15,8 +15,10 @@ from torchvision.models import get_model
 
 from pipeline.contract import UserError
 
+T = TypeVar("T")
+
 MIN_MATCHED = 0.95
-"""Share of a backbone's tensors that a checkpoint must match. A loader of this field once matched none, in silence."""
+"""Share of a backbone's tensors that a checkpoint must match. A public loader matched none, in silence."""
 
 _HEADS = {"fc", "feature", "classifier"}
 """What people call their heads; these are never loaded."""
@@ -60,7 +62,8 @@ class Networks(nn.Module):
 
     def parameter_groups(self, lr_backbone: float, lr_head: float) -> list[dict[str, Any]]:
         """Two groups for an optimiser, backbones then heads; together every parameter, once."""
-        backbones, heads = [], []
+        backbones: list[nn.Parameter] = []
+        heads: list[nn.Parameter] = []
         for network in self.networks:
             for key, parameter in network.named_parameters():
                 (heads if _is_head(key) else backbones).append(parameter)
@@ -87,9 +90,9 @@ class MatchReport:
 def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     """Initialises the backbone of one network from a file of weights; its head stays as it is.
 
-    Understood are safetensors and PyTorch files: a state dict, bare or under `state_dict`, with or without `module.`;
-    several networks as `networks.K.…` (ours) or `model_1`, `model_2`, … (the original CCT code's). PyTorch files are
-    read as plain weights: nothing in them is run.
+    Understood are safetensors and PyTorch files: a state dict, bare or under `state_dict`, with or without
+    `module.`; several networks as `networks.K.…` (ours) or `model_1`, `model_2`, … (the original CCT code's).
+    PyTorch files are read as plain weights: nothing in them is run.
 
     Args:
         network: one of `Networks.networks`.
@@ -97,12 +100,13 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
         index: k, from 0; from a file of several networks the k-th is taken.
 
     Raises:
-        UserError: if the file is absent, damaged, more than plain weights, has no network k, or matches less than 95 %
-            of the backbone. Layers of a deeper ResNet count as not matched. The network is then unchanged.
+        UserError: if the file is absent, damaged, more than plain weights, has no network k, or matches less
+            than 95 % of the backbone; layers of a deeper ResNet count as not matched. Nothing is loaded then.
     """
     saved = _state_dict(_read(path), index, path)
-    wanted = {key: value for key, value in network.state_dict().items() if _is_backbone(key)}
-    matching = {key: value for key, value in saved.items() if key in wanted and value.shape == wanted[key].shape}
+    wanted = _backbone(network.state_dict())
+    shapes = {key: value.shape for key, value in wanted.items()}
+    matching = {key: value for key, value in saved.items() if shapes.get(key) == value.shape}
     missing = tuple(key for key in wanted if key not in matching)
     unexpected = tuple(key for key in saved if key not in wanted)
     deeper = [key for key in unexpected if key.startswith("layer")]
@@ -110,8 +114,8 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     if share < MIN_MATCHED:
         first = ", ".join([*missing, *deeper][:3])
         raise UserError(
-            f"{path} matches {share:.0%} of the backbone (needed: {MIN_MATCHED:.0%}); not matched, among others: {first}; "
-            "check `backbone` and `init`"
+            f"{path} matches {share:.1%} of the backbone, at least {MIN_MATCHED:.0%} are needed; "
+            f"not matched, among others: {first}; check `backbone` and `init`"
         )
     network.load_state_dict(matching, strict=False)
     return MatchReport(matched=len(matching), total=len(wanted), missing=missing, unexpected=unexpected)
@@ -128,8 +132,8 @@ def _is_head(key: str) -> bool:
     return key.split(".")[0] in _HEADS
 
 
-def _is_backbone(key: str) -> bool:
-    return not _is_head(key) and not key.endswith(_COUNTER)
+def _backbone(entries: Mapping[str, T]) -> dict[str, T]:
+    return {key: value for key, value in entries.items() if not _is_head(key) and not key.endswith(_COUNTER)}
 
 
 def _read(path: Path) -> object:
@@ -143,7 +147,8 @@ def _read(path: Path) -> object:
         culprit = re.search(r"GLOBAL (\S+)", str(error))
         detail = f"it calls {culprit[1]}" if culprit else "it is no plain file of weights"
         raise UserError(
-            f"{path} is refused, because reading it would run code ({detail}); use a state dict of tensors, or safetensors"
+            f"{path} is refused because reading it would run code ({detail}); "
+            "use safetensors, or a state dict of tensors alone"
         ) from None
     except Exception as error:  # torch's reader raises nearly anything on damaged bytes
         reason = " ".join(str(error).split())[:120]
@@ -157,15 +162,13 @@ def _state_dict(content: object, index: int, path: Path) -> dict[str, Tensor]:
     several = _several(entries)
     if several and index not in several:
         raise UserError(
-            f"{path} holds {len(several)} networks, none for network {index + 1}; lower `networks` or change `init`"
+            f"{path} holds {len(several)} networks and none for network {index + 1}; "
+            "lower the parameter `networks`, or choose another file for `init`"
         )
-    own = _entries(several[index], path) if several else entries
-    tensors = {}
-    for key, value in own.items():
-        if _is_backbone(key):
-            if not isinstance(value, Tensor):
-                raise UserError(f"{path} is no state dict: {key!r} is of type {type(value).__name__}, not a tensor")
-            tensors[key] = value
+    own = _backbone(_entries(several.get(index, entries), path))
+    tensors = {key: value for key, value in own.items() if isinstance(value, Tensor)}
+    for key in own.keys() - tensors.keys():
+        raise UserError(f"{path} is no state dict: {key!r} is a {type(own[key]).__name__}, not a tensor")
     return tensors
 
 

@@ -1,10 +1,9 @@
 """Label noise for controlled studies: a pure function of (seed, unit, label). No random state, no order.
 
-People mislabel stretches of video, not single frames, so the unit that flips as one is a choice (docs: noise_unit).
+People mislabel stretches of video, not single frames: what flips as one is a choice.
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -22,22 +21,22 @@ def noisy_labels(
 ) -> NDArray[np.int64]:
     """Labels with noise, one a row of `samples`, in its order.
 
-    Each unit flips with probability `rate`, all its samples to the same class: `symmetric` to any of the other C − 1
-    alike, `pair` to the next one, (y + 1) mod C. A unit is
+    Each unit flips with probability `rate`, all its samples to one class: `symmetric` to any of the C - 1
+    others alike, `pair` to the next, (y + 1) mod C. A unit is
 
     - `frame`: one sample;
     - `segment`: a run of one label among the trial's samples in the order of their frames, however far apart;
     - `video`: the samples of one trial and one class.
 
-    The draw is a digest of the seed, the unit and its label, so it depends neither on the order of the rows nor, for
-    frames and videos, on which other samples there are. A segment is known by its first frame: it keeps its draw as
-    long as that sample stays and no sample between its own appears or vanishes that splits or joins runs. At a higher
-    rate the same units flip, to the same classes, and more.
+    The draw is a digest of the seed, the unit and its label: it does not depend on the order of the rows nor,
+    for frames and videos, on which other samples there are. A segment is known by its first frame: it draws
+    anew where that sample is left out, or where samples that split or join runs come or go. At a higher rate
+    the same units flip, to the same classes, and more.
 
     Args:
         samples: has the columns `trial`, `frame_index` and `label`; not changed.
         kind: which class a flipped label becomes.
-        rate: share of units that flip, in [0, 1]. The share of samples follows it only as far as units are alike.
+        rate: probability of a flip, in [0, 1]; the share of samples strays from it as units differ in size.
         unit: what flips as one.
         seed: another seed is another draw.
         classes: C >= 2; labels are in [0, C).
@@ -52,7 +51,8 @@ def noisy_labels(
         raise ValueError(f"labels must be in [0, {classes}), of at least 2 classes")
     if kind == "none" or len(labels) == 0:
         return labels
-    rows = pd.DataFrame({"trial": samples["trial"].to_numpy(), "start": _starts(samples, unit), "label": labels})
+    trials = samples["trial"].to_numpy()
+    rows = pd.DataFrame({"trial": trials, "start": _starts(samples, unit), "label": labels})
     flips, targets = _draws(rows.drop_duplicates(_UNIT), unit, seed).T
     steps = 1 + np.floor(targets * (classes - 1)).astype(np.int64) if kind == "symmetric" else 1
     steps_of_units = np.where(flips < rate, steps, 0)
@@ -79,11 +79,8 @@ def _starts(samples: pd.DataFrame, unit: NoiseUnit) -> NDArray[np.int64]:
 
 def _draws(units: pd.DataFrame, unit: NoiseUnit, seed: int) -> NDArray[np.float64]:
     """Two uniform numbers in [0, 1) a unit, U x 2: whether it flips, and where to."""
-    rows: Iterable[tuple[str, int, int]] = zip(
-        units["trial"].tolist(), units["start"].tolist(), units["label"].tolist(), strict=True
-    )
-    digests = [
-        hashlib.sha256(f"{seed}/{unit}/{start}/{label}/{trial}".encode()).digest()[:16] for trial, start, label in rows
-    ]
+    rows = zip(*(units[column].tolist() for column in _UNIT), strict=True)
+    names = (f"{seed}/{unit}/{start}/{label}/{trial}" for trial, start, label in rows)
+    digests = [hashlib.sha256(name.encode()).digest()[:16] for name in names]
     words = np.frombuffer(b"".join(digests), dtype=">u8").reshape(-1, 2)
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,4 +1,4 @@
-"""The tables of the CCT paper (Gera and Balasubramanian, Aff-Wild2 2021), to be printed beside one's own results.
+"""The tables of the CCT paper (Gera and Balasubramanian, Aff-Wild2 2021), to be printed beside one's own.
 
 All are of Aff-Wild2, seven classes.
 """

@@ -9,8 +9,15 @@ _ORIGINAL_SHARE = 0.9
 """Ramp-up length of the authors' code, as a share of the epochs; the paper names no value."""
 
 
-def ramp_up(epoch: float, *, beta: float, lambda_max: float, rampup: float, after_rampup: AfterRampUp) -> float:
-    """The weight λ of the consistency loss: λ_max · exp(−β (1 − e/e_r)²) (CCT, Eq. 4).
+def ramp_up(
+    epoch: float,
+    *,
+    beta: float,
+    lambda_max: float,
+    rampup: float,
+    after_rampup: AfterRampUp,
+) -> float:
+    """The weight λ of the consistency loss: λ_max · exp(-β (1 - e/e_r)²) (CCT, Eq. 4).
 
     Args:
         epoch: e, from 0; fractions of an epoch are allowed.

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipeline import engine, files, tables
-from pipeline.alignment import FACES_TAR, AlignTask, TrialFrames, align_video
+from pipeline.alignment import FACES_TAR, Aligned, AlignTask, align_video
 from pipeline.contract import (
     DROP_COLUMNS,
     FACE_COLUMNS,
@@ -17,9 +17,9 @@ from pipeline.contract import (
     escape,
 )
 from pipeline.datasets.base import Dropped, drop_rows
-from pipeline.faces import FrameSize
 from pipeline.mismatch import usable
 from pipeline.params import Params
+from pipeline.plan import align_tasks
 from pipeline.stage import run_stage
 
 
@@ -29,7 +29,7 @@ def align_all(params: Params) -> None:
     trials = tables.read_table(paths.frames / "trials.parquet", MISMATCH_COLUMNS)
     frames = usable(tables.read_table(paths.index, FRAME_COLUMNS), trials, stride=params.extract.stride)
     videos = tables.read_table(paths.frames / "videos.parquet", VIDEO_COLUMNS)
-    tasks = _tasks(params, paths, frames, videos)
+    tasks = align_tasks(params, paths, frames, videos)
     tally = engine.run_all(
         align_video,
         tasks,
@@ -39,22 +39,10 @@ def align_all(params: Params) -> None:
         workers=params.engine.workers,
         max_failures=params.engine.max_failures,
     )
-    reasons = {failure.name: failure.reason for failure in tally.failures}
-    dropped = [entry for aligned in tally.results.values() for entry in aligned.dropped] + [
-        Dropped(
-            trial=trial.name,
-            split=trial.split,
-            reason=Drop.WORKER_FAILED,
-            frames=len(trial.frame_indices),
-            detail=reasons[task.video],
-        )
-        for task in tasks
-        if task.video in reasons
-        for trial in task.trials
-    ]
     if not any(len(aligned.faces) for aligned in tally.results.values()):
         raise UserError("no face found in any video; try a lower align.min_face or align.min_confidence")
     earlier = tables.read_table(paths.frames / "drops.parquet", DROP_COLUMNS)
+    dropped = _dropped(tally, tasks)
     drops = pd.concat([earlier, tables.table(drop_rows(dropped, "align"), DROP_COLUMNS)])
     landmarks = pd.concat([aligned.landmarks for aligned in tally.results.values()])
     with files.fresh_folder(paths.faces) as folder:
@@ -67,25 +55,18 @@ def align_all(params: Params) -> None:
     tables.write_table(paths.landmarks, landmarks, LANDMARK_COLUMNS)
 
 
-def _tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.DataFrame) -> list[AlignTask]:
-    trials: dict[str, list[TrialFrames]] = {}
-    for _, group in frames.groupby("trial"):
-        row = {column: str(group[column].iloc[0]) for column in ("video", "trial", "subject", "split")}
-        indices = tuple(int(index) for index in group["frame_index"])
-        trial = TrialFrames(name=row["trial"], subject=row["subject"], split=row["split"], frame_indices=indices)
-        trials.setdefault(row["video"], []).append(trial)
-    return [
-        AlignTask(
-            video=str(row["video"]),
-            frames_tar=paths.frames / f"{escape(str(row['video']))}.tar",
-            frames_key=str(row["key"]),
-            size=FrameSize(width=int(row["width"]), height=int(row["height"])),
-            trials=tuple(trials[str(row["video"])]),
-            params=params.align,
-            store=files.work_store(),
+def _dropped(tally: engine.Tally[Aligned], tasks: list[AlignTask]) -> list[Dropped]:
+    reasons = {failure.name: failure.reason for failure in tally.failures}
+    failed = [(trial, reasons[task.video]) for task in tasks if task.video in reasons for trial in task.trials]
+    return [entry for aligned in tally.results.values() for entry in aligned.dropped] + [
+        Dropped(
+            trial=trial.name,
+            split=trial.split,
+            reason=Drop.WORKER_FAILED,
+            frames=len(trial.frame_indices),
+            detail=reason,
         )
-        for row in videos.to_dict("records")
-        if row["video"] in trials
+        for trial, reason in failed
     ]
 
 

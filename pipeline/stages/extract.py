@@ -1,7 +1,5 @@
 """Stage extract: every sampled, labelled frame of each video into one tar a video; counts compared under the policy."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from pipeline import engine, files, tables
@@ -15,9 +13,10 @@ from pipeline.contract import (
     escape,
 )
 from pipeline.datasets.base import drop_rows
-from pipeline.extraction import FRAMES_TAR, ExtractTask, extract_video
-from pipeline.mismatch import compare, sampled
+from pipeline.extraction import FRAMES_TAR, extract_video
+from pipeline.mismatch import compare
 from pipeline.params import Params
+from pipeline.plan import extract_tasks
 from pipeline.stage import run_stage
 
 
@@ -28,7 +27,7 @@ def extract_all(params: Params) -> None:
     trials = tables.read_table(paths.trials, TRIAL_COLUMNS)
     tally = engine.run_all(
         extract_video,
-        _tasks(params, frames, trials),
+        extract_tasks(params, frames, trials),
         name=lambda task: task.video,
         label="extract",
         unit="videos",
@@ -55,22 +54,6 @@ def extract_all(params: Params) -> None:
         tables.write_table(folder / "drops.parquet", drops, DROP_COLUMNS)
         tables.write_table(folder / "trials.parquet", mismatch, MISMATCH_COLUMNS)
     tables.write_table(paths.mismatch, mismatch, MISMATCH_COLUMNS)
-
-
-def _tasks(params: Params, frames: pd.DataFrame, trials: pd.DataFrame) -> list[ExtractTask]:
-    videos = {row["video"]: row for row in trials.to_dict("records")}
-    return [
-        ExtractTask(
-            video=str(video),
-            path=Path(params.index.raw) / str(videos[video]["path"]),
-            sha256=str(videos[video]["sha256"]),
-            wanted=tuple(sampled(sorted(set(indices)), params.extract.stride)),
-            max_side=params.extract.max_side,
-            quality=params.extract.quality,
-            store=files.work_store(),
-        )
-        for video, indices in frames.groupby("video")["frame_index"]
-    ]
 
 
 if __name__ == "__main__":

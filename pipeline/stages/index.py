@@ -1,28 +1,15 @@
 """Stage index: the raw set's layout to a frame table, a trial table, and a list of what did not fit."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline import engine, files, tables, video
+from pipeline import engine, tables
 from pipeline.contract import DROP_COLUMNS, FRAME_COLUMNS, TRIAL_COLUMNS, Drop, Paths, UserError
 from pipeline.datasets import LAYOUTS
-from pipeline.datasets.base import Dropped, Trial, drop_rows
+from pipeline.datasets.base import Dropped, drop_rows
 from pipeline.params import Params
 from pipeline.stage import run_stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examined:
-    """A video's header and digest."""
-
-    info: video.VideoInfo
-    sha256: str
-
-
-def examine(path: Path) -> Examined:
-    """Opens one video and digests its bytes; raises `UserError` if it is not a video."""
-    return Examined(info=video.probe(path), sha256=files.digest_file(path))
+from pipeline.trials import examine, frame_rows, trial_row
 
 
 def build_index(params: Params) -> None:
@@ -56,35 +43,10 @@ def build_index(params: Params) -> None:
     kept.sort(key=lambda trial: trial.name)
     if not any(trial.labels for trial in kept):
         raise UserError(f"index.raw: {raw} has no video with a usable label")
-    row = partial(_trial_row, raw=raw)
+    row = partial(trial_row, raw=raw)
     tables.write_table(paths.trials, [row(trial, tally.results[str(trial.path)]) for trial in kept], TRIAL_COLUMNS)
-    tables.write_table(paths.index, [entry for trial in kept for entry in _frame_rows(trial)], FRAME_COLUMNS)
+    tables.write_table(paths.index, [entry for trial in kept for entry in frame_rows(trial)], FRAME_COLUMNS)
     tables.write_table(paths.index_drops, drop_rows(dropped, "index"), DROP_COLUMNS)
-
-
-def _trial_row(trial: Trial, examined: Examined, *, raw: Path) -> dict[str, object]:
-    info = examined.info
-    return {
-        "trial": trial.name,
-        "video": trial.video,
-        "subject": trial.subject,
-        "split": trial.split,
-        "rows": trial.rows,
-        "labelled": len(trial.labels),
-        "declared_frames": info.declared_frames,
-        "difference": trial.rows - info.declared_frames,
-        "width": info.width,
-        "height": info.height,
-        "fps": info.fps,
-        "path": trial.path.relative_to(raw).as_posix(),
-        "sha256": examined.sha256,
-        "note": trial.note,
-    }
-
-
-def _frame_rows(trial: Trial) -> list[dict[str, object]]:
-    common = {"trial": trial.name, "video": trial.video, "subject": trial.subject, "split": trial.split}
-    return [common | {"frame_index": frame_index, "label": label} for frame_index, label in trial.labels.items()]
 
 
 if __name__ == "__main__":

@@ -1,23 +1,18 @@
 """Stage shard: globally shuffled faces into WebDataset tars, a manifest, and the balance of classes."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from pipeline import engine, files, shards, tables
 from pipeline.contract import (
     CLASSES,
     DROP_COLUMNS,
-    FACE_COLUMNS,
-    FRAME_COLUMNS,
-    LANDMARK_COLUMNS,
     MISMATCH_COLUMNS,
     RESULTS,
     SAMPLE_COLUMNS,
     Paths,
-    sample_key,
 )
 from pipeline.params import Params
+from pipeline.plan import placed_samples, shard_tasks
 from pipeline.stage import run_stage
 from pipeline.statistics import balance_plots, balance_report
 
@@ -30,7 +25,7 @@ def shard_all(params: Params) -> None:
     drops = tables.read_table(paths.faces / "drops.parquet", DROP_COLUMNS)
     trials = tables.read_table(paths.faces / "trials.parquet", MISMATCH_COLUMNS)
     with files.fresh_folder(paths.shards) as folder:
-        tasks = _tasks(params, samples, folder, paths.faces)
+        tasks = shard_tasks(params, samples, folder, paths.faces)
         tally = engine.run_all(
             shards.write_shard,
             tasks,
@@ -53,36 +48,6 @@ def shard_all(params: Params) -> None:
     for name, plot in balance_plots(stored, classes).items():
         tables.write_table(RESULTS / f"{name}.csv", plot.rows, plot.columns)
     tables.write_table(RESULTS / "quarantine.csv", drops, DROP_COLUMNS)
-
-
-def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
-    """Landmarks, labels and picture places of every face, in the shuffled order in which they are stored."""
-    landmarks = tables.read_table(paths.landmarks, LANDMARK_COLUMNS)
-    frames = tables.read_table(paths.index, FRAME_COLUMNS)[["trial", "frame_index", "split", "label"]]
-    samples = landmarks.merge(frames, on=["trial", "frame_index"], validate="one_to_one")
-    pairs = zip(samples["trial"], samples["frame_index"], strict=True)
-    samples["key"] = [sample_key(trial, index) for trial, index in pairs]
-    faces = tables.read_table(paths.faces / "faces.parquet", FACE_COLUMNS)
-    samples = samples.merge(faces, on="key", validate="one_to_one").assign(shard="")
-    return samples.iloc[shards.shuffled(samples["key"].tolist(), seed)]
-
-
-def _tasks(params: Params, samples: pd.DataFrame, folder: Path, faces: Path) -> list[shards.ShardTask]:
-    tasks = []
-    for split, group in samples.groupby("split", sort=True):
-        bounds = shards.shard_bounds(len(group), params.shard.samples_per_shard)
-        for number, (begin, end) in enumerate(bounds):
-            tasks.append(
-                shards.ShardTask(
-                    path=folder / f"{split}-{number:06d}.tar",
-                    split=str(split),
-                    samples=group.iloc[begin:end],
-                    source=params.dataset,
-                    faces=faces,
-                    classes=params.index.classes,
-                )
-            )
-    return tasks
 
 
 if __name__ == "__main__":

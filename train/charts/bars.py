@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from train.charts.svg import WIDTH, chart, clipped, colour_of, element, legend, line, text
 
-_LEFT, _RIGHT, _BAR, _GAP = 92.0, 64.0, 12.0, 12.0
+_LEFT, _RIGHT, _GAP = 82.0, 56.0, 12.0
 _STRIP = 240.0
 
 
@@ -27,7 +27,8 @@ def bar_chart(
     """
     key, top = legend(list(series), WIDTH) if len(series) > 1 else (Markup(""), 0.0)
     longest = max((value for values in series.values() for value in values), default=0) or 1
-    height = _BAR * len(series) + (len(series) - 1) * 2
+    bar = 20.0 if len(series) == 1 else 12.0
+    height = bar * len(series) + (len(series) - 1) * 2
     parts, y = [], top + 6
     for row, group in enumerate(groups):
         name = text(clipped(group, _LEFT - 8), _LEFT - 8, y + height / 2 + 4, anchor="end")
@@ -36,18 +37,18 @@ def bar_chart(
             label = labels[series_name][row]
             length = values[row] / longest * (WIDTH - _LEFT - _RIGHT)
             tip = f"{group}, {series_name}: {label}"
-            parts.append(_bar(tip, label, y + position * (_BAR + 2), length, colour_of(position)))
+            parts.append(_bar(tip, label, y + position * (bar + 2), bar, length, colour_of(position)))
         y += height + _GAP
     base = line(_LEFT, top, _LEFT, y - _GAP + 6, "muted")
     return chart(title, WIDTH, y, key, *parts, base)
 
 
-def _bar(tip: str, label: str, y: float, length: float, colour: str) -> Markup:
+def _bar(tip: str, label: str, y: float, height: float, length: float, colour: str) -> Markup:
     return element(
         "g",
         element("title", tip),
-        element("rect", x=_LEFT, y=y, width=length, height=_BAR, rx=1.5, style=f"fill:{colour}"),
-        text(label, _LEFT + length + 6, y + _BAR - 2, colour="muted", font_size=11),
+        element("rect", x=_LEFT, y=y, width=length, height=height, rx=1.5, style=f"fill:{colour}"),
+        text(label, _LEFT + length + 6, y + height / 2 + 4, colour="muted", font_size=11),
     )
 
 
@@ -55,9 +56,9 @@ def interval_strip(value: float, interval: tuple[float, float] | None, *, title:
     """A dot at `value` on a track from 0 to 1, inside the band of its interval if there is one."""
 
     def at(share: float) -> float:
-        return 5 + min(1.0, max(0.0, share)) * (_STRIP - 10)
+        return min(1.0, max(0.0, share)) * _STRIP
 
-    track = element("rect", x=5.0, y=6.0, width=_STRIP - 10, height=4, rx=2, style="fill:var(--line)")
+    track = element("rect", x=0, y=6.0, width=_STRIP, height=4, rx=2, style="fill:var(--line)")
     band = Markup("")
     if interval:
         low, high = (at(end) for end in interval)
@@ -71,4 +72,4 @@ def interval_strip(value: float, interval: tuple[float, float] | None, *, title:
             style="fill:var(--series-1);opacity:.35",
         )
     dot = element("circle", cx=at(value), cy=8, r=5, style="fill:var(--series-1)")
-    return chart(title, _STRIP, 16, track, band, dot)
+    return chart(title, _STRIP, 16, track, band, dot, least=0)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from train.charts.svg import WIDTH, chart, clipped, colour_of, dash_of, element, legend, line, text
 
-_LEFT, _RIGHT, _PLOT, _BOTTOM = 42.0, 10.0, 170.0, 40.0
+_LEFT, _RIGHT, _PLOT, _BOTTOM = 40.0, 8.0, 160.0, 40.0
 _DOTS = 60
 """Points are marked, and tell their value, up to so many a series."""
 
@@ -45,7 +45,7 @@ def line_chart(
     """
     names = list(series)
     key, top = legend(names, WIDTH) if len(names) > 1 else (Markup(""), 0.0)
-    top += 26
+    top += 30
     finite = [value for values in series.values() for value in values if math.isfinite(value)]
     if not finite or not x:
         return chart(title, WIDTH, 60, text("no values", 0, 34, colour="muted"))
@@ -66,7 +66,7 @@ def line_chart(
         WIDTH,
         top + _PLOT + _BOTTOM,
         key,
-        text(clipped(y_label, WIDTH), 0, top - 12, colour="muted"),
+        text(clipped(y_label, WIDTH), 0, top - 16, colour="muted"),
         _axes(y, y_ticks, across, top, x_label),
         *reversed(marks),
     )
@@ -74,9 +74,9 @@ def line_chart(
 
 def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> list[float]:
     """Round numbers, evenly spaced, that enclose [low, high]: at least two, about `count` + 1."""
-    span = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / count))
-    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= span / count * 0.999)
+    high = high if high > low else low + (abs(low) or 1.0)
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power * 1.001 >= (high - low) / count)
     if whole:
         step = max(1.0, math.ceil(step))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -92,7 +92,7 @@ def _axes(y: _Scale, y_ticks: list[float], across: _Scale, top: float, x_label: 
     for tick in ticks(across.low, across.high, 6, whole=True):
         if across.low <= tick <= across.high:
             parts.append(text(f"{tick:g}", across(tick), base + 18, anchor="middle", colour="muted"))
-    parts.append(text(clipped(x_label, WIDTH), WIDTH - _RIGHT, base + 35, anchor="end", colour="muted"))
+    parts.append(text(clipped(x_label, WIDTH), WIDTH - _RIGHT, base + 34, anchor="end", colour="muted"))
     return element("g", *parts)
 
 

@@ -1,25 +1,25 @@
 """What every chart is made of: escaped elements, the frame with its accessible name, clipped text, legends.
 
-Lengths are viewBox units: pixels at the chart's own size. Colours come from the page: `--ink`, `--muted`, `--line`,
-`--card`, `--series-1` to `--series-6`.
+Lengths are viewBox units: pixels at the chart's own size. Colours come from the page: `--ink`, `--muted`,
+`--line`, `--series-1` to `--series-6`, and `--heat`, the opacity of a full cell.
 """
 
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
-WIDTH = 440.0
-"""Width of the charts that fill a column; a phone shows them at four fifths of it."""
+WIDTH = 380.0
+"""Width of the charts that fill a column; a phone shows them at nine tenths of it."""
 
 FONT = 12
 COLOURS = 6
 _CHARACTER = 6.6
 _LEGEND_LINE = 18.0
-_SHRINK, _GROW = 0.75, 1.25
+_SHRINK, _GROW = 0.8, 1.2
 
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
-    """An element with every attribute and every child that is not markup escaped; `font_size` becomes `font-size`."""
+    """An element; attributes, and children that are not markup, are escaped. `font_size` becomes `font-size`."""
     spelled = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _spelled(value))
         for key, value in attributes.items()
@@ -32,8 +32,8 @@ def _spelled(value: object) -> object:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
 
 
-def chart(title: str, width: float, height: float, *children: str) -> Markup:
-    """The chart's frame: named for screen readers, as wide as its container within the limits of legible text."""
+def chart(title: str, width: float, height: float, *children: str, least: float = _SHRINK) -> Markup:
+    """The chart's frame: named for screen readers, as wide as its container, but no less than `least` of its width."""
     return element(
         "svg",
         element("title", title),
@@ -43,7 +43,7 @@ def chart(title: str, width: float, height: float, *children: str) -> Markup:
         aria_label=title,
         class_="chart",
         font_size=FONT,
-        style=f"min-width:{width * _SHRINK:.0f}px;max-width:{width * _GROW:.0f}px",
+        style=f"min-width:{width * least:.0f}px;max-width:{width * _GROW:.0f}px",
     )
 
 

@@ -18,7 +18,14 @@ class Losses(NamedTuple):
 class Method(Protocol):
     """A rule by which K networks learn from one batch."""
 
-    def losses(self, logits_kbc: Tensor, labels_b: Tensor, *, epoch: int, class_weights_c: Tensor | None) -> Losses:
+    def losses(
+        self,
+        logits_kbc: Tensor,
+        labels_b: Tensor,
+        *,
+        epoch: int,
+        class_weights_c: Tensor | None,
+    ) -> Losses:
         """The losses of one batch, computed in float32 (float64 for float64 logits), differentiable.
 
         Args:
@@ -42,7 +49,8 @@ def full_precision(logits: Tensor) -> Tensor:
 def supervision(logits_kbc: Tensor, labels_b: Tensor, class_weights_c: Tensor | None) -> Tensor:
     """The sum over networks of the mean cross-entropy (CCT, Eq. 2).
 
-    The mean is torch's `CrossEntropyLoss(weight)`: Σ w_y CE / Σ w_y over the batch. A batch that weighs nothing costs 0.
+    The mean is that of torch's `CrossEntropyLoss(weight)`: Σ w_y CE / Σ w_y over the batch. A batch whose
+    labels weigh nothing costs 0.
     """
     losses_kb = functional.cross_entropy(
         logits_kbc.transpose(1, 2), labels_b.expand(len(logits_kbc), -1), reduction="none"

@@ -1,4 +1,4 @@
-"""Consensual Collaborative Training (Gera and Balasubramanian, Aff-Wild2 2021): supervision gives way to consensus."""
+"""Consensual Collaborative Training (Gera and Balasubramanian 2021): supervision gives way to consensus."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ ORIGINAL_SCALE = 0.33
 
 @dataclass(frozen=True, kw_only=True)
 class CCT:
-    """L = (1 − λ) L_sup + λ L_cons (Eq. 1) for any number of networks; of one, L_cons is 0.
+    """L = (1 - λ) L_sup + λ L_cons (Eq. 1) for any number of networks; of one, L_cons is 0.
 
     Attributes:
         beta: β of Eq. 4.
@@ -32,7 +32,7 @@ class CCT:
 
     @classmethod
     def from_params(cls, params: TrainParams) -> "CCT":
-        """The paper's form, or with `compat: original` the published code's: sums times 0.33, λ falling after e_r."""
+        """The paper's form; with `compat: original` both sums are scaled by 0.33 and λ falls after e_r."""
         original = params.compat == "original"
         return cls(
             beta=params.beta,
@@ -42,7 +42,14 @@ class CCT:
             scale=ORIGINAL_SCALE if original else 1.0,
         )
 
-    def losses(self, logits_kbc: Tensor, labels_b: Tensor, *, epoch: int, class_weights_c: Tensor | None) -> Losses:
+    def losses(
+        self,
+        logits_kbc: Tensor,
+        labels_b: Tensor,
+        *,
+        epoch: int,
+        class_weights_c: Tensor | None,
+    ) -> Losses:
         """See `Method.losses`. Class weights act on the supervision alone; both parts carry `scale`."""
         logits_kbc = full_precision(logits_kbc)
         supervised = self.scale * supervision(logits_kbc, labels_b, class_weights_c)
@@ -66,7 +73,7 @@ class CCT:
 
 
 def consistency(logits_kbc: Tensor) -> Tensor:
-    """Σ_j Σ_{k≠j} mean_B KL(p_k ‖ p_j) (Eq. 3), with gradients through both sides; exactly 0 for equal logits."""
+    """Σ_j Σ_{k≠j} mean_B KL(p_k ‖ p_j) (Eq. 3); gradients flow through both sides; 0 for equal logits."""
     log_p = logits_kbc.log_softmax(-1)
     gaps_kjbc = log_p[:, None] - log_p[None, :]
     return (log_p.exp()[:, None] * gaps_kjbc).sum((0, 1, 3)).mean()

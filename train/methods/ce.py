@@ -17,7 +17,14 @@ class CE:
         """Cross-entropy has nothing to set."""
         return cls()
 
-    def losses(self, logits_kbc: Tensor, labels_b: Tensor, *, epoch: int, class_weights_c: Tensor | None) -> Losses:
+    def losses(
+        self,
+        logits_kbc: Tensor,
+        labels_b: Tensor,
+        *,
+        epoch: int,
+        class_weights_c: Tensor | None,
+    ) -> Losses:
         """See `Method.losses`; the same in every epoch."""
         total = supervision(full_precision(logits_kbc), labels_b, class_weights_c)
         return Losses(total=total, supervision=total, consistency=total.new_zeros(()))

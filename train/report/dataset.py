@@ -17,23 +17,38 @@ BY_CHOICE = (Drop.LABEL_IGNORED, Drop.CLASS_EXCLUDED, Drop.NOT_SAMPLED)
 """Reasons that are a decision, not a defect."""
 
 REASONS = {
-    Drop.LABEL_IGNORED: ("No label", "The annotators marked these frames as having no usable expression (−1)."),
-    Drop.CLASS_EXCLUDED: ("Class not in use", "Their class is not among the classes asked for (index.classes)."),
+    Drop.LABEL_IGNORED: (
+        "No label",
+        "The annotators marked these frames as having no usable expression (-1).",
+    ),
+    Drop.CLASS_EXCLUDED: (
+        "Class not in use",
+        "Their class is not among the classes asked for (index.classes).",
+    ),
     Drop.NOT_SAMPLED: ("Between sampled frames", "Only every n-th frame is used (extract.stride)."),
     Drop.LABEL_OUT_OF_RANGE: ("Unknown class number", "The label is a number that stands for no class."),
     Drop.LABEL_UNREADABLE: ("Unreadable label", "The line in the annotation file is not a whole number."),
     Drop.BEYOND_VIDEO: ("Beyond the video", "The annotation has more lines than the video has frames."),
     Drop.NO_FACE: ("No face found", "The detector saw no face in the frame, or none it was sure of."),
     Drop.SUBJECT_NOT_FOUND: ("Another face only", "A face was seen, but not that of the annotated person."),
-    Drop.ANNOTATION_UNREADABLE: ("Unreadable annotation", "The annotation file could not be understood at all."),
+    Drop.ANNOTATION_UNREADABLE: (
+        "Unreadable annotation",
+        "The annotation file could not be understood at all.",
+    ),
     Drop.SPLIT_CONFLICT: (
         "In two splits",
         "The video is also in another split, which keeps it, so that nothing leaks.",
     ),
     Drop.VIDEO_MISSING: ("Video missing", "There is an annotation, but no video of that name."),
     Drop.VIDEO_UNREADABLE: ("Unreadable video", "The video could not be opened, or not decoded to its end."),
-    Drop.VIDEO_WITHOUT_ANNOTATION: ("Video without labels", "There is a video, but no annotation (as in a test set)."),
-    Drop.COUNTS_DISAGREE: ("Counts disagree", "Annotation lines and video frames differ by more than allowed."),
+    Drop.VIDEO_WITHOUT_ANNOTATION: (
+        "Video without labels",
+        "There is a video, but no annotation (as in a test set).",
+    ),
+    Drop.COUNTS_DISAGREE: (
+        "Counts disagree",
+        "Annotation lines and video frames differ by more than allowed.",
+    ),
     Drop.WORKER_FAILED: ("Processing failed", "An error stopped work on this video; the detail says which."),
 }
 """What each reason is called on the page, and what it means."""
@@ -91,13 +106,17 @@ def _drops(drops: pd.DataFrame) -> dict[str, Any]:
     known = sorted(drops["reason"].unique(), key=lambda name: (order.index(name) if name in order else 99, name))
     choice = {str(reason) for reason in BY_CHOICE}
     groups = [
-        {"title": title, "rows": [_reason_row(drops, name, splits) for name in known if (name in choice) == chosen]}
-        for title, chosen in (("Left out on purpose", True), ("Lost", False))
+        {
+            "title": title,
+            "rows": [_reason_row(drops, name, splits) for name in known if (name in choice) == chosen],
+        }
+        for title, chosen in (("Left out on purpose", True), ("Could not be used", False))
     ]
     return {
         "splits": splits,
         "groups": [group for group in groups if group["rows"]],
         "frames": int(drops["frames"].sum()),
+        "chosen": int(drops.loc[drops["reason"].isin(choice), "frames"].sum()),
         "lost": int(drops.loc[~drops["reason"].isin(choice), "frames"].sum()),
     }
 
@@ -128,10 +147,8 @@ def _dropped_trials(drops: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _disagreeing(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trials whose rows are not as many as the video's frames: those decoded, or those its header declares."""
+    """Trials whose rows are not as many as the video's frames: as decoded, else as its header declares."""
     frames = trials["decoded_frames"] if "decoded_frames" in trials else trials["declared_frames"]
-    compared = trials.assign(
-        frames=frames, surplus=trials["rows"] - frames, action=trials["action"] if "action" in trials else ""
-    )
+    compared = trials.assign(frames=frames, surplus=trials["rows"] - frames, action=trials.get("action", ""))
     rows = compared[compared["surplus"] != 0].to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]

@@ -83,7 +83,7 @@ def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], ru
 
 
 def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Reads a CSV that must have these columns; text stays as it is written (`NA` is a name), numbers may be missing."""
+    """Reads a CSV that must have these columns. Text stays as it is written: `NA` is a name."""
     numbers = [name for name, kind in columns.items() if kind != "string"]
     text = {name: _TYPES[kind] for name, kind in columns.items() if kind == "string"}
     try:

@@ -1,4 +1,4 @@
-"""The page: sections put into the template, which holds everything it needs and asks the network for nothing."""
+"""The page: sections put into a template that holds all it needs and asks the network for nothing."""
 
 import base64
 import json
@@ -24,7 +24,8 @@ def build_report(inputs: ReportInputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "count": count, "percent": percent, "duration": duration}
+    environment.filters |= {"number": number, "count": count, "signed": signed, "percent": percent}
+    environment.filters["duration"] = duration
     pictures = {key: _data_uri(jpeg) for key, jpeg in inputs.pictures.items()}
     return environment.get_template(TEMPLATE).render(
         manifest=inputs.manifest,
@@ -42,12 +43,17 @@ def build_report(inputs: ReportInputs) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """Fixed digits; a dash for what is not known."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
 
 
 def count(value: int) -> str:
     """A whole number with its thousands apart."""
     return f"{value:,}"
+
+
+def signed(value: int) -> str:
+    """A difference with its sign."""
+    return f"{value:+,}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value: float) -> str:

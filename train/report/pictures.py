@@ -37,7 +37,7 @@ class Mistake:
 def contact_sheet(samples: pd.DataFrame, classes: int, per_class: int) -> list[list[Face]]:
     """Up to `per_class` training faces of each class, from as many videos as there are.
 
-    Samples are stored shuffled, so the first of a video are drawn at random, and the same whenever the report is made.
+    Samples are stored shuffled, so the first of a video are drawn at random, and are the same every time.
     """
     train = samples[samples["split"] == "train"]
     turn = train.groupby(["label", "video"]).cumcount()
@@ -46,7 +46,7 @@ def contact_sheet(samples: pd.DataFrame, classes: int, per_class: int) -> list[l
 
 
 def confident_mistakes(predictions: pd.DataFrame, samples: pd.DataFrame, most: int = MISTAKES) -> list[Mistake]:
-    """The surest wrong predictions; of one confusion in one video only the surest, because its frames look alike."""
+    """The surest wrong predictions; of one confusion in one video only the surest, as its frames look alike."""
     wrong = predictions[predictions["label"] != predictions["prediction"]]
     ranked = wrong.sort_values(["confidence", "key"], ascending=[False, True], kind="stable")
     chosen = ranked.drop_duplicates(["video", "label", "prediction"]).head(most)

@@ -28,13 +28,18 @@ def training_section(inputs: ReportInputs) -> dict[str, Any]:
 
 def _curves(training: pd.DataFrame) -> list[dict[str, Any] | None]:
     networks = sorted(
-        (str(name) for name in training if re.fullmatch(r"val_f1_\d+", str(name))), key=lambda name: int(name[7:])
+        (str(name) for name in training if re.fullmatch(r"val_f1_\d+", str(name))),
+        key=lambda name: int(name[7:]),
     )
     scores = {"val_f1": "Ensemble"} | {name: f"Network {name[7:]}" for name in networks}
     return [
         _curve(training, _LOSSES, "Loss", "loss", "The consistency is drawn as it is, before its weight λ."),
         _curve(
-            training, {"lambda": "λ"}, "Weight of the consistency loss", "λ", "What remains, 1 − λ, is supervision."
+            training,
+            {"lambda": "λ"},
+            "Weight of the consistency loss",
+            "λ",
+            "What remains of 1 goes to the supervision.",
         ),
         _curve(training, scores, "F1 on the validation set", "macro-F1", "All classes count alike."),
         _curve(training, _SHARES, "Agreement while training", "share of training faces", "Under augmentation."),
@@ -62,5 +67,5 @@ def _cell(value: Any) -> str:
     """A number as short as four digits allow; a whole number in full."""
     number = float(value)
     if not math.isfinite(number):
-        return "–"
+        return "\N{EN DASH}"
     return f"{number:.0f}" if number == int(number) else f"{number:.4g}"

@@ -1,6 +1,7 @@
+from typing import Any
+
 import torch
 from numpy.typing import NDArray
-from typing import Any
 
 class MTCNN(torch.nn.Module):
     pnet: torch.nn.Module

@@ -1,0 +1,66 @@
+"""Small real shard sets, written by the project's own writer, for tests of what reads them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import files, shards, tables
+from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, SAMPLE_COLUMNS, sample_key
+from pipeline.images import encode_jpeg
+from pipeline.params import Params, load_params
+from pipeline.tar import TarWriter
+
+PARAMS_FILE = Path(__file__).parent.parent / "params.yaml"
+
+
+def params(**changes: object) -> Params:
+    """The committed parameters with some top-level keys changed."""
+    return load_params(PARAMS_FILE).model_copy(update=changes)
+
+
+def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, samples_per_shard: int = 15) -> Path:
+    """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder."""
+    generator = np.random.default_rng(0)
+    folder, faces = root / "shards", root / "faces"
+    faces.mkdir(parents=True)
+    lines, stored = [], []
+    with files.fresh_folder(folder) as building:
+        for split, count in samples.items():
+            table = _faces(faces, split, count, classes, generator)
+            for number, (begin, end) in enumerate(shards.shard_bounds(count, samples_per_shard)):
+                task = shards.ShardTask(
+                    path=building / f"{split}-{number:06d}.tar",
+                    split=split,
+                    samples=table.iloc[begin:end],
+                    source="synthetic",
+                    faces=faces,
+                    classes=classes,
+                )
+                written = shards.write_shard(task)
+                lines.append(written.line)
+                stored.append(task.samples.assign(shard=task.path.name, offset=written.offsets))
+        tables.write_table(building / shards.SAMPLES, pd.concat(stored), SAMPLE_COLUMNS)
+        names = tuple("abcdefgh"[:classes])
+        shards.write_manifest(building, params(), names, lines)
+    return folder
+
+
+def _faces(folder: Path, split: str, count: int, classes: int, generator: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    with (folder / f"{split}.tar").open("wb") as stream:
+        writer = TarWriter(stream)
+        for index in range(count):
+            video, label = f"{split}-video{index // 4}", index % classes
+            colour = 255 * np.array([label & 1, label >> 1 & 1, label >> 2 & 1])
+            picture = np.clip(generator.normal(colour, 40, (224, 224, 3)), 0, 255).astype(np.uint8)
+            jpeg = encode_jpeg(picture, 90)
+            key = sample_key(video, index)
+            rows.append(
+                {"key": key, "split": split, "trial": video, "video": video, "subject": "", "frame_index": index}
+                | {"label": label, "shard": "", "tar": f"{split}.tar", "size": len(jpeg), "track": 0}
+                | {"offset": writer.add(f"{key}.jpg", jpeg), "probability": 1.0, "brightness": 0.0, "sharpness": 0.0}
+                | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS), 0.0)
+            )
+        writer.close()
+    return pd.DataFrame(rows)

@@ -1,0 +1,136 @@
+"""Order and batches: every sample exactly once, a function of (seed, epoch), whatever the number of workers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.shards import ShardReader
+from tests.shard_sets import write_shard_set
+from train.augment import Augment, resize
+from train.stream import Batch, Faces, Stream, epoch_order, oversampled, split_batches
+
+
+def names(*sizes: int) -> np.ndarray:
+    return np.array([f"train-{shard:06d}.tar" for shard, size in enumerate(sizes) for _ in range(size)], dtype=object)
+
+
+@pytest.mark.parametrize("sizes", [(7,), (5, 5), (3, 1, 9, 2, 4, 4, 1), tuple([10] * 23)])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_an_epoch_shows_every_sample_once(sizes: tuple[int, ...], seed: int) -> None:
+    orders = [epoch_order(names(*sizes), seed=seed, epoch=epoch) for epoch in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(sum(sizes)))
+    if sum(sizes) > 6:
+        assert not np.array_equal(orders[0], orders[1])
+
+
+def test_an_order_depends_on_seed_and_epoch_alone() -> None:
+    shards = names(30, 30)
+    assert np.array_equal(epoch_order(shards, seed=3, epoch=5), epoch_order(shards, seed=3, epoch=5))
+    assert not np.array_equal(epoch_order(shards, seed=3, epoch=5), epoch_order(shards, seed=4, epoch=5))
+
+
+def test_samples_are_read_from_few_shards_at_a_time() -> None:
+    shards = names(*[50] * 40)
+    order = epoch_order(shards, seed=0, epoch=0)
+    for begin in range(0, len(order), 200):
+        assert len(set(shards[order[begin : begin + 200]])) <= 4
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(1, 16), (16, 16), (17, 16), (707, 16), (100, 7)])
+def test_batches_cover_the_order_in_nearly_equal_parts(samples: int, batch_size: int) -> None:
+    batches = split_batches(np.arange(samples), batch_size=batch_size, iterations=None)
+    assert np.concatenate(batches).tolist() == list(range(samples))
+    lengths = {len(batch) for batch in batches}
+    assert max(lengths) <= batch_size
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 40])
+def test_so_many_iterations_are_full_batches(iterations: int) -> None:
+    batches = split_batches(np.arange(20), batch_size=8, iterations=iterations)
+    assert [len(batch) for batch in batches] == [8] * iterations
+    counts = np.bincount(np.concatenate(batches), minlength=20)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_oversampling_evens_the_classes_and_repeats_a_class_evenly() -> None:
+    labels = np.repeat([0, 1, 3], [60, 30, 3])
+    order = np.random.default_rng(0).permutation(93)
+    drawn = oversampled(order, labels, seed=0, epoch=0)
+    assert len(drawn) == 93
+    assert np.bincount(labels[drawn], minlength=4).tolist() == [31, 31, 0, 31]
+    rare = np.bincount(drawn, minlength=93)[labels == 3]
+    assert rare.max() - rare.min() <= 1
+    assert np.array_equal(drawn, oversampled(order, labels, seed=0, epoch=0))
+    assert not np.array_equal(drawn, oversampled(order, labels, seed=0, epoch=1))
+
+
+@pytest.fixture(scope="module")
+def shard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shard_set(tmp_path_factory.mktemp("set"), {"train": 40, "val": 12})
+
+
+def batches(folder: Path, *, workers: int, epoch: int, augment: bool = True) -> list[Batch]:
+    reader = ShardReader(folder, "train")
+    labels = reader.samples["label"].to_numpy(np.int64)
+    faces = Faces(
+        reader=reader, labels=labels, image_size=48, seed=5, augment=Augment(original=False) if augment else None
+    )
+    order = epoch_order(reader.samples["shard"].to_numpy(object), seed=5, epoch=epoch)
+    stream = Stream(faces, workers=workers)
+    return list(stream.batches(epoch, split_batches(order, batch_size=16, iterations=None)))
+
+
+def test_workers_never_change_what_comes_out(shard_set: Path) -> None:
+    alone = batches(shard_set, workers=0, epoch=2)
+    for workers in (1, 2):
+        for mine, theirs in zip(alone, batches(shard_set, workers=workers, epoch=2), strict=True):
+            assert torch.equal(mine.pictures_bchw, theirs.pictures_bchw)
+            assert torch.equal(mine.labels_b, theirs.labels_b)
+            assert torch.equal(mine.positions_b, theirs.positions_b)
+
+
+def test_labels_and_positions_belong_together(shard_set: Path) -> None:
+    labels = torch.from_numpy(ShardReader(shard_set, "train").samples["label"].to_numpy(np.int64, copy=True))
+    for batch in batches(shard_set, workers=0, epoch=0):
+        assert torch.equal(batch.labels_b, labels[batch.positions_b])
+
+
+def test_augmentation_differs_between_epochs(shard_set: Path) -> None:
+    first, second = (
+        {
+            int(p): x
+            for b in batches(shard_set, workers=0, epoch=e)
+            for p, x in zip(b.positions_b, b.pictures_bchw, strict=True)
+        }
+        for e in (0, 1)
+    )
+    assert sum(torch.equal(first[position], second[position]) for position in first) < len(first) / 4
+
+
+def test_pictures_are_channels_last_bytes(shard_set: Path) -> None:
+    pictures = batches(shard_set, workers=0, epoch=0)[0].pictures_bchw
+    assert pictures.dtype == torch.uint8
+    assert pictures.shape[1:] == (3, 48, 48)
+    assert pictures.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_without_augmentation_pictures_are_the_stored_ones(shard_set: Path) -> None:
+    reader = ShardReader(shard_set, "train")
+    for batch in batches(shard_set, workers=0, epoch=0, augment=False):
+        for position, picture in zip(batch.positions_b, batch.pictures_bchw, strict=True):
+            expected = resize(reader.picture(int(position)), 48)
+            assert np.array_equal(picture.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_augmentation_is_a_function_of_picture_and_seed(original: bool) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    one, other = Augment(original=original), Augment(original=original)
+    for seed in range(20):
+        assert np.array_equal(one(picture, seed), other(picture, seed))
+    flipped = sum(np.abs(one(picture, s).astype(int) - picture).mean() > 40 for s in range(200))
+    assert 60 < flipped < 140 or original
