@@ -162,7 +162,7 @@ def _crops(task: AlignTask, landmarks: pd.DataFrame) -> Path:
     points = landmarks[list(POINT_COLUMNS)].to_numpy().tolist()
     keys = [sample_key(trial, index) for trial, index in zip(landmarks["trial"], landmarks["frame_index"], strict=True)]
     settings = [task.params.template_scale, task.params.quality]
-    key = files.digest_of(CROP_VERSION, cv2.__version__, task.frames_key, settings, keys, points)
+    key = files.digest_of(CROP_VERSION, cv2.__version__, task.frames_key, settings, task.video, keys, points)
     folder = task.store.find("faces", key)
     if folder is None:
         with task.store.building("faces", key) as building:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from pipeline.contract import UserError
 
@@ -136,7 +136,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raw = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run from the project's folder") from None
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as YAML: {reason}") from None
     if not isinstance(raw, Mapping):
@@ -170,7 +170,7 @@ def _explain(details: ErrorDetails) -> str:
     location = [str(part) for part in details["loc"] if not str(part).startswith("constrained-")]
     group = _group_at(location[:-1])
     key, name = ".".join(location), location[-1]
-    if details["type"] == "extra_forbidden":
+    if details["type"] in ("extra_forbidden", "invalid_key"):
         close = difflib.get_close_matches(name, group.model_fields, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(group.model_fields)}"
         return f"unknown key {key!r}; {hint}"

@@ -89,6 +89,7 @@ def _assign(live: Sequence[Track], faces: Sequence[Detection], min_overlap: floa
     if not live or not faces:
         return {}
     gains = np.array([[overlap(track.faces[track.last_frame].box, face.box) for face in faces] for track in live])
+    gains[gains < min_overlap] = 0  # else two overlaps that are too small could outbid one that is not
     rows, columns = (places.tolist() for places in linear_sum_assignment(gains, maximize=True))
     return {column: live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap}
 

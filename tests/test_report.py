@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report_parts import CLASSES, HOSTILE_VIDEO, PARAMS, RUN, Page, jpeg, scores, write_results
 
 from pipeline.contract import Drop, UserError
+from tests.report_parts import CLASSES, HOSTILE_VIDEO, PARAMS, RUN, Page, jpeg, scores, write_results
 from train.report import ReportInputs, build_report, load_inputs
 from train.report.dataset import BY_CHOICE, REASONS
 from train.report.pictures import SIDE, confident_mistakes, contact_sheet

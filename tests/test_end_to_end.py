@@ -1,0 +1,153 @@
+"""The whole pipeline in real git and DVC repositories, on a handful of clips."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import shards
+from tests.projects import Project, copy_project
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["index", "extract", "align", "shard", "train", "evaluate", "report"]
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = copy_project(tmp_path_factory.mktemp("built"))
+    assert ran(project.dvc("repro").stdout) == STAGES
+    project.commit("The result")
+    return project
+
+
+@pytest.fixture
+def project(built: Project) -> Iterator[Project]:
+    """The built project; what a test changes is undone."""
+    yield built
+    built.run("git", "checkout", "--quiet", "--force", "main")
+    built.dvc("checkout", "--force", "--quiet", "--allow-missing")
+
+
+def test_everything_is_there_after_one_command(built: Project) -> None:
+    metrics = json.loads((built.folder / "results/metrics.json").read_text())
+    assert 0 <= metrics["f1_low"] <= metrics["f1"] <= metrics["f1_high"] <= 1
+    page = (built.folder / "results/report.html").read_text()
+    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
+    assert shards.verify(built.folder / "data/shards/demo") == []
+    assert (built.folder / "models/demo/last.safetensors").stat().st_size > 3 * 40_000_000
+    assert "Table 1" in (built.folder / "results/scores.md").read_text()
+
+
+def test_every_labelled_frame_is_a_sample_or_has_a_reason(built: Project) -> None:
+    labelled = len(pd.read_parquet(built.folder / "data/index/demo.parquet"))
+    samples = len(pd.read_parquet(built.folder / "data/shards/demo/samples.parquet"))
+    drops = pd.read_csv(built.folder / "results/quarantine.csv")
+    later = drops[drops["stage"] != "index"]["frames"].sum()
+    assert labelled == samples + later
+    rows = pd.read_parquet(built.folder / "data/index/demo-trials.parquet")["rows"].sum()
+    assert rows == labelled + drops[drops["stage"] == "index"]["frames"].sum()
+
+
+def test_nothing_runs_a_second_time(project: Project) -> None:
+    again = project.dvc("repro")
+    assert ran(again.stdout) == []
+    assert "up to date" in again.stdout
+
+
+def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
+    output = project.dvc("exp", "run", "--name", "beta-four", "-S", "beta=4").stdout
+    assert ran(output) == ["train", "evaluate", "report"]
+    table = pd.read_json(project.dvc("exp", "show", "--json").stdout)
+    assert "beta-four" in table.to_json()
+    listed = project.dvc("exp", "show", "--csv").stdout
+    assert "beta-four" in listed
+    assert "f1" in listed.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ("align.template_scale=0.9", "align"),
+        ("extract.stride=14", "extract"),
+        ("shard.seed=1", "shard"),
+        ("evaluate.bootstrap=120", "evaluate"),
+        ("report.faces_per_class=3", "report"),
+    ],
+)
+def test_a_parameter_reruns_from_its_stage_on(project: Project, change: str, first: str) -> None:
+    stages = ran(project.dvc("exp", "run", "-S", change).stdout)
+    assert stages[0] == first
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("betta=4", ["betta"]),
+        ("beta=four", ["beta must be a number in [0, 100]", "'four'"]),
+        ("method=cttt", ["method must be one of cct, ce", "'cttt'"]),
+        ("+betta=4", ["unknown key 'betta'", "did you mean 'beta'"]),
+        ("align.min_confidence=1.4", ["align.min_confidence must be a number in [0, 1], got 1.4"]),
+    ],
+)
+def test_a_typo_stops_before_any_work_and_names_the_key(project: Project, setting: str, names: list[str]) -> None:
+    done = project.dvc("exp", "run", "-S", setting, check=False)
+    assert done.returncode != 0
+    for name in names:
+        assert name in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_shards_are_the_same_bytes_for_any_folder_and_worker_count(built: Project, tmp_path: Path) -> None:
+    expected = contents(built.folder / "data/shards/demo")
+    for workers in (1, 2):
+        other = copy_project(tmp_path / f"a folder for {workers}")
+        other.set_params({"engine.workers": workers})
+        other.dvc("repro", "shard")
+        assert contents(other.folder / "data/shards/demo") == expected
+
+
+def test_a_teammate_trains_from_the_shards_alone(project: Project, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    project.dvc("remote", "add", "--default", "--force", "team", str(remote))
+    project.commit("Name the team's remote")
+    project.dvc("push", "shard")
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "--quiet", str(project.folder), str(clone))
+    mate = Project(clone)
+    shutil.rmtree(clone / "data/demo/raw")
+    mate.dvc("pull", "data/shards/demo")
+    assert not (clone / "data/frames").exists()
+    mine, theirs = (
+        each.dvc("exp", "run", "-S", "beta=3", "--allow-missing", check=True) for each in (project, mate)
+    )
+    assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "report"]
+    for name in ("metrics.json", "evaluation.json"):
+        assert (project.folder / "results" / name).read_bytes() == (clone / "results" / name).read_bytes()
+
+
+def test_training_refuses_a_damaged_shard(project: Project) -> None:
+    shard = project.folder / "data/shards/demo/train-000000.tar"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.unlink()
+    shard.write_bytes(content)
+    done = project.run("python", "-m", "train.stages.train", check=False)
+    assert done.returncode == 1
+    assert "train-000000.tar" in done.stderr
+    assert "dvc pull" in done.stderr
+    verified = project.run("cct", "verify", "data/shards/demo", check=False)
+    assert verified.returncode == 1
+    assert "train-000000.tar" in verified.stderr

@@ -1,0 +1,237 @@
+import copy
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.contract import UserError
+from train.networks import Networks, load_backbone
+
+torch.set_num_threads(1)
+
+CLASSES = 7
+State = dict[str, Tensor]
+
+
+def small(name: str = "resnet18", *, seed: int = 0) -> nn.Module:
+    """A ResNet with all its tensors, each cut to two entries an axis, so that files of it are small."""
+    network = Networks(name, networks=1, classes=CLASSES, seed=seed).networks[0]
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data[(slice(2),) * tensor.ndim].clone()
+    return network
+
+
+SAVED = [small(seed=k).state_dict() for k in (1, 2, 3)]
+"""What files are made of: three networks."""
+
+FRESH = small(seed=0)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return copy.deepcopy(FRESH)
+
+
+def pictures(samples: int = 2) -> Tensor:
+    return torch.randn(samples, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def backbone(state: State) -> State:
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def equal(state: State, other: State) -> bool:
+    return state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def test_networks_differ_and_do_not_depend_on_how_many_there_are() -> None:
+    random_state = torch.get_rng_state()
+    three = [net.state_dict() for net in Networks("resnet18", networks=3, classes=CLASSES, seed=4).networks]
+    assert torch.equal(torch.get_rng_state(), random_state)
+    torch.manual_seed(9)
+    (one,) = Networks("resnet18", networks=1, classes=CLASSES, seed=4).networks
+    (other,) = Networks("resnet18", networks=1, classes=CLASSES, seed=5).networks
+    assert equal(one.state_dict(), three[0])
+    for key in ("conv1.weight", "fc.weight"):
+        states = [*three, other.state_dict()]
+        assert len({state[key].sum().item() for state in states}) == 4
+
+
+def test_forward_stacks_what_the_networks_say() -> None:
+    networks = Networks("resnet18", networks=3, classes=CLASSES, seed=0).eval()
+    with torch.no_grad():
+        logits = networks(pictures())
+        assert logits.shape == (3, 2, CLASSES)
+        torch.testing.assert_close(logits[1], networks.networks[1](pictures()))
+        networks.networks = nn.ModuleList(networks.networks[k] for k in (2, 0, 1))
+        torch.testing.assert_close(networks(pictures()), logits[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_gives_probabilities_and_leaves_no_trace(training: bool) -> None:
+    networks = Networks("resnet18", networks=2, classes=CLASSES, seed=0).train(training)
+    before = {key: value.clone() for key, value in networks.state_dict().items()}
+    probabilities = networks.predict(pictures())
+    assert equal(networks.state_dict(), before)
+    assert all(module.training == training for module in networks.modules())
+    with torch.no_grad():
+        expected = networks.eval()(pictures()).softmax(-1)
+    torch.testing.assert_close(probabilities, expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert networks.predict(pictures()).dtype == torch.float32
+
+
+def test_groups_hold_every_parameter_once() -> None:
+    networks = Networks("resnet18", networks=3, classes=CLASSES, seed=0)
+    backbones, heads = networks.parameter_groups(lr_backbone=0.001, lr_head=0.01)
+    assert (backbones["lr"], heads["lr"]) == (0.001, 0.01)
+    grouped = [id(parameter) for group in (backbones, heads) for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in networks.parameters())
+    of_heads = [id(value) for key, value in networks.named_parameters() if ".fc." in key]
+    assert [id(parameter) for parameter in heads["params"]] == of_heads
+    assert len(of_heads) == 6
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+def test_other_backbones(name: str) -> None:
+    networks = Networks(name, networks=1, classes=CLASSES, seed=0)
+    assert networks.predict(pictures(1)).shape == (1, 1, CLASSES)
+
+
+def old_msceleb(states: list[State]) -> dict[str, Any]:
+    """`res18_naive.pth_MSceleb.tar`: a prefix, two heads, and from before batch norm counted."""
+    kept = {key: value for key, value in backbone(states[0]).items() if "num_batches" not in key}
+    heads = {"feature.weight": torch.zeros(9, 512), "fc.weight": torch.zeros(9, 9), "fc.bias": torch.zeros(9)}
+    return {"epoch": 3, "arch": "resnet18", "state_dict": under("module.", kept | heads), "best_prec1": 0.5}
+
+
+def original_cct(states: list[State]) -> dict[str, Any]:
+    models = {}
+    for number, state in enumerate(states, start=1):
+        head = {"classifier.weight": state["fc.weight"], "classifier.bias": state["fc.bias"]}
+        models[f"model_{number}"] = under("module.", backbone(state) | head)
+    return {" epoch": 3, **models, "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 0.1}]}}
+
+
+def ours(states: list[State]) -> State:
+    return {f"networks.{k}.{key}": value for k, state in enumerate(states) for key, value in state.items()}
+
+
+FORMATS: dict[str, tuple[str, Callable[[list[State]], Any]]] = {
+    "bare": ("weights.pth", lambda states: states[0]),
+    "wrapped": ("resnet18_msceleb.pth", lambda states: {"state_dict": states[0]}),
+    "msceleb": ("res18_naive.pth_MSceleb.tar", old_msceleb),
+    "original": ("epoch_3.pth", original_cct),
+    "safetensors": ("weights.safetensors", lambda states: states[0]),
+    "ours": ("last.safetensors", ours),
+    "ours_parallel": ("last.pth", lambda states: under("module.", ours(states))),
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_known_file_gives_its_backbones_alone(kind: str, network: nn.Module, tmp_path: Path) -> None:
+    name, content = FORMATS[kind]
+    path = tmp_path / name
+    (save_file if path.suffix == ".safetensors" else torch.save)(content(SAVED), path)
+    head = network.get_parameter("fc.weight").clone()
+    several = kind.startswith("ours") or kind == "original"
+    for index in (0, 2):
+        report = load_backbone(network, path, index=index)
+        assert (report.matched, report.total, report.missing, report.unexpected) == (100, 100, (), ())
+        assert equal(backbone(network.state_dict()), backbone(SAVED[index if several else 0]))
+    assert torch.equal(network.get_parameter("fc.weight"), head)
+
+
+def test_legacy_files_are_read_too(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(old_msceleb(SAVED), tmp_path / "old.tar", _use_new_zipfile_serialization=False)
+    assert load_backbone(network, tmp_path / "old.tar", index=1).matched == 100
+
+
+def test_a_tensor_of_another_shape_does_not_match(network: nn.Module, tmp_path: Path) -> None:
+    grey = SAVED[0] | {"conv1.weight": torch.zeros(2, 1, 2, 2), "mean": torch.zeros(1)}
+    save_file(grey, tmp_path / "grey.safetensors")
+    own = network.get_parameter("conv1.weight").clone()
+    report = load_backbone(network, tmp_path / "grey.safetensors", index=0)
+    assert (report.matched, report.total) == (99, 100)
+    assert (report.missing, report.unexpected) == (("conv1.weight",), ("mean",))
+    assert torch.equal(network.get_parameter("conv1.weight"), own)
+
+
+def deeper() -> State:
+    return small("resnet34").state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (lambda: under("encoder.", SAVED[0]), r"matches 0\.0% .*conv1\.weight"),
+        (lambda: dict(list(SAVED[0].items())[:100]), r"matches 8\d\.\d% .*layer4"),
+        (deeper, r"matches 5\d\.\d% .*layer1\.2\.conv1\.weight"),
+        (lambda: original_cct(SAVED[:2]), "holds 2 networks and none for network 3"),
+        (lambda: ours(SAVED[:1]), "holds 1 networks and none for network 3"),
+        (lambda: SAVED[0] | {"bn1.bias": 0.5}, "'bn1.bias' is a float, not a tensor"),
+        (lambda: {"state_dict": [1, 2]}, "holds a list, not a state dict"),
+        (lambda: torch.zeros(3), "holds a Tensor, not a state dict"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(
+    content: Callable[[], object], complaint: str, network: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.pth"
+    torch.save(content(), path)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(UserError, match=complaint) as caught:
+        load_backbone(network, path, index=2)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert equal(network.state_dict(), before)
+
+
+class Attack:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("writer", ["torch", "torch_legacy", "pickle_2", "pickle_5"])
+def test_a_file_that_would_run_code_is_refused(writer: str, network: nn.Module, tmp_path: Path) -> None:
+    path, target = tmp_path / "attack.pth", tmp_path / "attacked"
+    pickle.loads(pickle.dumps(Attack(target)))
+    target.unlink()
+    content = {"state_dict": SAVED[0] | {"conv1.weight": Attack(target)}}
+    if writer.startswith("torch"):
+        torch.save(content, path, _use_new_zipfile_serialization=writer == "torch")
+    else:
+        path.write_bytes(pickle.dumps(Attack(target), protocol=int(writer[-1])))
+    with pytest.raises(UserError, match="refused because reading it would run code"):
+        load_backbone(network, path, index=0)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
+@pytest.mark.parametrize("kept", [0, 7, 5000])
+def test_damaged_files_are_named(name: str, kept: int, network: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / name
+    (save_file if path.suffix == ".safetensors" else torch.save)({"conv1.weight": torch.zeros(5000)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=name):
+        load_backbone(network, path, index=0)
+
+
+@pytest.mark.parametrize("name", ["absent.pth", "absent.safetensors"])
+def test_an_absent_file_is_named(name: str, network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{name} not found"):
+        load_backbone(network, tmp_path / name, index=0)
