@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from pipeline.video import Image
 
 if TYPE_CHECKING:
     from pipeline.detector import Detector
+
+hypothesis.settings.register_profile("here", database=None, deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("here")
 
 ROOT = Path(__file__).parent.parent
 TRUTH_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")

@@ -26,7 +26,8 @@ PARAMS: dict[str, Any] = {
     "noise_rate": 0.0,
     "noise_unit": "segment",
     "init": None,
-    "report": {"faces_per_class": 3, "bootstrap": 100},
+    "report": {"faces_per_class": 3},
+    "shard": {"effective_beta": 0.999},
 }
 RUN = {"manifest_sha256": "0123abcd" * 8, "versions": {"torch": "2.14.1", "opencv": "4.14.0"}}
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -109,19 +110,6 @@ def sample_rows(split: str, labels: list[int], videos: list[str]) -> pd.DataFram
     )
 
 
-def summary(labels: list[int]) -> dict[str, Any]:
-    counts = [labels.count(label) for label in range(len(CLASSES))]
-    named = dict(zip(CLASSES, counts, strict=True))
-    return {
-        "samples": len(labels),
-        "counts": named,
-        "imbalance_ratio": 2.345678,
-        "normalised_entropy": 0.876543,
-        "effective_numbers": named,
-        "class_weights": dict.fromkeys(CLASSES, 1.234567),
-    }
-
-
 def scores(f1: float) -> dict[str, Any]:
     return {
         "f1": f1,
@@ -144,7 +132,6 @@ def write_results(folder: Path) -> tuple[Path, Path]:
     write_shard(shard_set / "val-000000.tar", val)
     write_table(shard_set / "samples.parquet", pd.concat([train, val]), SAMPLE_COLUMNS)
     write_json(shard_set / "manifest.json", manifest(train_labels, val_labels))
-    write_json(results / "balance.json", {"train": summary(train_labels), "val": summary(val_labels)})
     write_json(results / "evaluation.json", evaluation())
     predictions = val[["key", "video", "label"]].assign(
         prediction=[0, 0, 1, 0, 1, 1], confidence=[0.99, 0.91, 0.82, 0.73, 0.64, 0.95]

@@ -130,9 +130,7 @@ def test_a_teammate_trains_from_the_shards_alone(project: Project, tmp_path: Pat
     shutil.rmtree(clone / "data/demo/raw")
     mate.dvc("pull", "data/shards/demo")
     assert not (clone / "data/frames").exists()
-    mine, theirs = (
-        each.dvc("exp", "run", "-S", "beta=3", "--allow-missing", check=True) for each in (project, mate)
-    )
+    mine, theirs = (each.dvc("exp", "run", "-S", "beta=3", "--allow-missing", check=True) for each in (project, mate))
     assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "report"]
     for name in ("metrics.json", "evaluation.json"):
         assert (project.folder / "results" / name).read_bytes() == (clone / "results" / name).read_bytes()

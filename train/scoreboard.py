@@ -20,7 +20,7 @@ def beside_paper(evaluated: dict[str, Any]) -> str:
         *((f"network {number}", block) for number, block in enumerate(evaluated["networks"], start=1)),
         ("mean of the networks", evaluated["networks_mean"]),
         ("**ensemble, last epoch**", evaluated["ensemble"]),
-        (f"ensemble, best epoch on this very split ({best['epoch'] + 1})", best["ensemble"]),
+        (f"ensemble, best epoch on this very split (epoch {best['epoch']}, from 0)", best["ensemble"]),
     ]
     lines = [
         f"Scores on {evaluated['dataset']}, split {evaluated['split']}: {evaluated['samples']} faces of "

@@ -13,7 +13,7 @@ from train.report.pictures import contact_sheet
 MOST_ROWS = 500
 """Longest table of trials; the CSV beside the shards has them all."""
 
-BY_CHOICE = (Drop.LABEL_IGNORED, Drop.CLASS_EXCLUDED, Drop.NOT_SAMPLED)
+BY_CHOICE = (Drop.LABEL_IGNORED, Drop.CLASS_EXCLUDED, Drop.NOT_SAMPLED, Drop.VIDEO_WITHOUT_ANNOTATION)
 """Reasons that are a decision, not a defect."""
 
 REASONS = {

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline import files, shards, tables
 from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, TRIAL_COLUMNS, UserError
+from pipeline.statistics import balance_report
 from train.report.pictures import confident_mistakes, contact_sheet, thumbnails
 
 PREDICTION_COLUMNS = {
@@ -72,7 +73,7 @@ def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], ru
         samples=samples,
         drops=_read_csv(shard_set / "drops.csv", DROP_COLUMNS),
         trials=_read_csv(shard_set / "trials.csv", TRIAL_COLUMNS),
-        balance=files.read_json(results / "balance.json"),
+        balance=balance_report(samples, manifest["classes"], effective_beta=params["shard"]["effective_beta"]),
         training=_read_csv(results / "training.csv", dict.fromkeys(TRAINING_COLUMNS, "double")),
         evaluation=files.read_json(results / "evaluation.json"),
         predictions=predictions,

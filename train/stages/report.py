@@ -1,1 +1,27 @@
-"""Stage report: one page that opens offline."""
+"""Stage report: one page that opens offline, from the shards, the training and the evaluation."""
+
+from importlib.metadata import version
+
+from pipeline import files, shards
+from pipeline.contract import RESULTS, Paths
+from pipeline.params import Params
+from pipeline.stage import run_stage
+from train.report import build_report, load_inputs
+
+_LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch", "albumentations", "dvc")
+
+
+def report(params: Params) -> None:
+    """Writes `results/report.html`."""
+    paths = Paths(dataset=params.dataset)
+    run = {
+        "manifest_sha256": files.digest_file(paths.shards / shards.MANIFEST),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+    inputs = load_inputs(paths.shards, RESULTS, params=params.model_dump(), run=run)
+    with files.publishing(RESULTS / "report.html") as stream:
+        stream.write(build_report(inputs).encode())
+
+
+if __name__ == "__main__":
+    run_stage("report", report)
