@@ -85,7 +85,7 @@ def prepare(params: TrainParams, folder: Path) -> Run:
         params=params,
         train=train,
         val=val,
-        networks=networks.to(compute.device).to(memory_format=torch.channels_last),
+        networks=compute.place(networks),
         compute=compute,
         train_stream=_stream(params, train, augment),
         val_stream=_stream(params, val, None),

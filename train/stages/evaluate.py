@@ -42,7 +42,7 @@ def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
         seed=description["seed"],
     )
     probabilities_knc = predict_split(
-        networks.to(compute.device),
+        compute.place(networks),
         Stream(faces, workers=params.workers),
         len(split.labels),
         batch_size=params.batch_size,

@@ -1,0 +1,150 @@
+"""Runs of training on small real shard sets: learning, repeatability, what stops them, what they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.contract import UserError
+from tests.shard_sets import params, write_shard_set
+from train import checkpoint, loop
+from train.fit import epoch_batches, fit, predict_split, prepare
+from train.methods import Losses
+from train.networks import Networks
+
+TINY = {"image_size": 32, "batch_size": 8, "networks": 2, "epochs": 2, "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def shard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shard_set(tmp_path_factory.mktemp("set"), {"train": 48, "val": 16})
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return checkpoint.load_networks(folder, name)[0].state_dict()
+
+
+def test_training_learns_what_is_easy(shard_set: Path, tmp_path: Path) -> None:
+    rows = fit(prepare(params(**TINY, rampup=9.0), shard_set), tmp_path)
+    assert rows[-1]["supervision"] < rows[0]["supervision"]
+    assert rows[-1]["train_accuracy"] > 0.5
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert rows[0]["lambda"] < rows[1]["lambda"]
+    assert rows[1]["lr_backbone"] == pytest.approx(rows[0]["lr_backbone"] * 0.8)
+
+
+def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(shard_set: Path, tmp_path: Path) -> None:
+    for name, seed, workers in (("one", 0, 0), ("two", 0, 2), ("other", 1, 0)):
+        settings = TINY | {"epochs": 1, "seed": seed, "workers": workers}
+        fit(prepare(params(**settings), shard_set), tmp_path / name)
+    one, two, other = ((tmp_path / name / "last.safetensors").read_bytes() for name in ("one", "two", "other"))
+    assert one == two
+    assert one != other
+
+
+@pytest.mark.parametrize("balance", ["none", "oversample", "class_weights"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_balance_and_precision_trains(shard_set: Path, tmp_path: Path, balance: str, precision: str) -> None:
+    settings = TINY | {"epochs": 1, "balance": balance, "precision": precision, "iterations_per_epoch": 2}
+    rows = fit(prepare(params(**settings), shard_set), tmp_path)
+    assert np.isfinite(rows[0]["loss"])
+
+
+def test_the_original_code_trains_one_epoch_more_than_asked(shard_set: Path, tmp_path: Path) -> None:
+    settings = TINY | {"epochs": 1, "compat": "original", "iterations_per_epoch": 1}
+    assert len(fit(prepare(params(**settings), shard_set), tmp_path)) == 2
+
+
+def test_weights_come_back_and_predict_the_same(shard_set: Path, tmp_path: Path) -> None:
+    run = prepare(params(**TINY | {"epochs": 1}), shard_set)
+    fit(run, tmp_path)
+    loaded, description = checkpoint.load_networks(tmp_path, "last")
+    assert description["classes"] == list("abcdefg")
+    for networks in (run.networks, run.compute.place(loaded)):
+        predicted = predict_split(networks, run.val_stream, 16, batch_size=8, compute=run.compute)
+        assert predicted.shape == (2, 16, 7)
+        assert np.allclose(predicted.sum(-1), 1, atol=1e-5)
+    again = predict_split(run.networks, run.val_stream, 16, batch_size=8, compute=run.compute)
+    assert np.array_equal(predicted, again)
+    assert json.loads((tmp_path / "model.json").read_text())["input"]["width"] == 32
+
+
+def test_batches_of_an_epoch_are_a_function_of_parameters(shard_set: Path) -> None:
+    run = prepare(params(**TINY), shard_set)
+    batches = epoch_batches(run, 3)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(48))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, epoch_batches(run, 3), strict=True))
+
+
+class Explodes:
+    """A method whose loss is not a number."""
+
+    def losses(self, logits_kbc: torch.Tensor, labels_b: torch.Tensor, **_: object) -> Losses:
+        bad = logits_kbc.sum() * float("nan")
+        return Losses(bad, bad, bad)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_samples(shard_set: Path) -> None:
+    run = prepare(params(**TINY), shard_set)
+    before = {name: value.clone() for name, value in run.networks.named_parameters()}
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 0 \(batch of train-video.*no step was taken"):
+        loop.train_epoch(
+            run.networks,
+            Explodes(),  # type: ignore[arg-type]
+            run.train_stream.batches(0, epoch_batches(run, 0)),
+            torch.optim.Adam(run.networks.parameters()),
+            epoch=0,
+            compute=run.compute,
+            class_weights_c=None,
+            name_samples=lambda positions: run.train.reader.samples["key"].iloc[positions.numpy()].tolist(),
+            on_batch=lambda _: None,
+        )
+    assert all(torch.equal(before[name], value) for name, value in run.networks.named_parameters())
+
+
+def test_sets_that_cannot_be_trained_on_are_refused_by_name(shard_set: Path, tmp_path: Path) -> None:
+    without = write_shard_set(tmp_path / "a", {"train": 8})
+    with pytest.raises(UserError, match="no samples of split val"):
+        prepare(params(**TINY), without)
+    with pytest.raises(UserError, match=r"manifest\.json not found"):
+        prepare(params(**TINY), tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="device is cuda"):
+            prepare(params(**TINY | {"device": "cuda"}), shard_set)
+    with pytest.raises(UserError, match=r"absent\.pth not found"):
+        prepare(params(**TINY | {"init": "absent.pth"}), shard_set)
+
+
+def test_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
+    networks = Networks("resnet18", networks=1, classes=7, seed=0)
+    path = tmp_path / "last.safetensors"
+    checkpoint.save_weights(path, networks)
+    with pytest.raises(UserError, match="does not hold these networks"):
+        checkpoint.load_weights(path, Networks("resnet18", networks=2, classes=7, seed=0))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="does not hold these networks"):
+        checkpoint.load_weights(path, networks)
+    with pytest.raises(UserError, match="not found"):
+        checkpoint.load_weights(tmp_path / "absent", networks)
+
+
+def test_a_stage_dies_with_its_parent(tmp_path: Path) -> None:
+    body = (
+        "import time; from pipeline.engine import die_with_parent; die_with_parent(); "
+        "print('on', flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {body!r}])"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "on\n"
+    os.kill(parent.pid, signal.SIGKILL)
+    assert parent.stdout.read() == ""
