@@ -94,7 +94,7 @@ def run_all(
         ) as pool,
         Progress(label, len(items), unit=unit) as progress,
     ):
-        futures = {pool.submit(task, item): name(item) for item in items}
+        futures = {pool.submit(_sendable, task, item): name(item) for item in items}
         try:
             for future in concurrent.futures.as_completed(futures):
                 item_name = futures[future]
@@ -129,6 +129,22 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _sendable(task: Callable[[Item], Result], item: Item) -> Result:
+    """Runs the task in the worker. Errors of other libraries are sent as text: one that cannot be unpickled would
+    break the pool."""
+    try:
+        return task(item)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(_told(error)) from None
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
 def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
@@ -146,8 +162,7 @@ def _reason(error: Exception) -> str:
             f"no space left on the disk ({error.filename or 'data/'}); free some and start again: "
             "finished videos are not redone"
         ) from error
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return _told(error)
 
 
 def _check_budget(failures: Sequence[Failure], max_failures: int, label: str) -> None:

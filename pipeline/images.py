@@ -70,6 +70,8 @@ def decode_jpeg(content: bytes) -> Image:
     """
     try:
         width, height = PillowImage.open(io.BytesIO(content), formats=("JPEG",)).size
+    except PillowImage.DecompressionBombError as error:
+        raise DamagedPictureError(str(error)) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise DamagedPictureError("not a JPEG") from None
     if width * height > MAX_PIXELS:

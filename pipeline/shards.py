@@ -146,7 +146,7 @@ def write_manifest(folder: Path, params: Params, classes: Sequence[str], lines: 
         },
         "versions": {name: version(name) for name in _LIBRARIES},
     }
-    files.write_json(folder / MANIFEST, manifest)
+    files.write_json(folder / MANIFEST, manifest | {"digest": files.digest_of(manifest)})
 
 
 def verify(folder: Path) -> list[str]:
@@ -159,6 +159,8 @@ def verify(folder: Path) -> list[str]:
         UserError: if there is no readable manifest.
     """
     manifest = read_manifest(folder)
+    if manifest.pop("digest", None) != files.digest_of(manifest):
+        return [f"{folder / MANIFEST}: its text is not what was written (digest differs)"]
     expected = {line["name"]: line for line in manifest["shards"]} | {
         name: line | {"name": name} for name, line in manifest["files"].items()
     }

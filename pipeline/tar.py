@@ -51,6 +51,9 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
                 if content is None:
                     raise UserError(f"{path}: member {member.name!r} is not a regular file")
                 yield member.name, content.read()
+            stream.seek(archive.offset)  # tarfile takes a damaged header, or a cut between members, for the end
+            if stream.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("no end mark after its last readable member")
     except FileNotFoundError:
         raise UserError(f"{path} not found; run `dvc repro`") from None
     except (tarfile.TarError, EOFError, OSError) as error:

@@ -71,7 +71,7 @@ def read_frames(path: Path, wanted: Set[int] | None = None) -> Iterator[tuple[in
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         if not capture.isOpened():
             raise UserError(f"{path.name}: not a video that can be opened (damaged, empty, or without a video track)")

@@ -162,7 +162,7 @@ def test_landmarks_land_on_the_template(scale: float, degrees: float, template_s
     target = geometry.template(template_scale)
     face = images.warp_face(picture, geometry.similarity(points, target))
     assert face.shape == (FACE_SIZE, FACE_SIZE, 3)
-    assert np.abs(dots_in(face) - target).max() < 0.5
+    assert np.abs(dots_in(face) - target).max() < 0.2
 
 
 @pytest.mark.parametrize("max_side", [1000, 333, 150])
@@ -172,7 +172,7 @@ def test_landmarks_in_video_pixels_fit_frames_that_were_shrunk(max_side: int) ->
     picture = images.shrink(dotted(points, width=width, height=height, radius=16), max_side)
     size = FrameSize(width=width, height=height)
     face = faces.crop_face(picture, points, size, template_scale=1.0, quality=100)
-    assert np.abs(dots_in(images.decode_jpeg(face.jpeg)) - geometry.template(1.0)).max() < 1
+    assert np.abs(dots_in(images.decode_jpeg(face.jpeg)) - geometry.template(1.0)).max() < 0.2
 
 
 def test_a_large_face_does_not_alias() -> None:

@@ -121,6 +121,7 @@ def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
         ("lr_head", float("inf"), "lr_head must be a number in (0, inf), got inf"),
         ("shard.effective_beta", 1.0, "shard.effective_beta must be a number in [0, 1), got 1.0"),
         ("rampup", 0, "rampup must be a number in (0, inf) or null, got 0"),
+        ("rampup", float("inf"), "rampup must be a number in (0, inf) or null, got inf"),
         ("iterations_per_epoch", 0, "iterations_per_epoch must be a whole number in [1, inf) or null, got 0"),
         ("method", "CCT", "method must be one of cct, ce, got 'CCT'"),
         ("index.mismatch", "keep", "index.mismatch must be one of trim, error, skip, got 'keep'"),

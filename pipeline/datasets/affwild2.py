@@ -1,5 +1,6 @@
 """Aff-Wild2's expression annotations (2020 to today) beside its videos: folders as they are found in the wild."""
 
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,13 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
     for folder, split in _split_folders(root):
         for path in sorted(folder.glob("*.txt")):
             names = _name_list(path, videos)
-            if names is not None:
-                listed |= dict.fromkeys(names, split)
-            else:
+            for name in names:
+                if match := _video_of(name, videos):
+                    listed[match[0]] = split
+                else:
+                    detail = f"{path.name} lists {name}, but no such video is under index.raw"
+                    found.dropped.append(Dropped(trial=name, split=split, reason=Drop.VIDEO_MISSING, detail=detail))
+            if not names:
                 _add_trial(found, path, split, videos, classes)
     if not found.trials and not found.dropped:
         raise UserError(f"{root}: no annotation files; expected {', '.join(SPLIT_FOLDERS)} with one .txt a video")
@@ -64,7 +69,10 @@ def _annotation_root(annotations: Path) -> Path:
 
 
 def _split_folders(root: Path) -> list[tuple[Path, str]]:
-    return [(root / name, split) for name, split in SPLIT_FOLDERS.items() if (root / name).is_dir()]
+    found = [(root / name, split) for name, split in SPLIT_FOLDERS.items() if (root / name).is_dir()]
+    if len({split for _, split in found}) < len(found):
+        raise UserError(f"{root}: several folders for one split, keep one of {', '.join(p.name for p, _ in found)}")
+    return found
 
 
 def _find_videos(raw: Path) -> dict[str, list[Path]]:
@@ -75,11 +83,12 @@ def _find_videos(raw: Path) -> dict[str, list[Path]]:
     return videos
 
 
-def _name_list(path: Path, videos: dict[str, list[Path]]) -> list[str] | None:
-    """The names in a file like `test_set.txt`, which lists videos, or None if the file is an annotation."""
+def _name_list(path: Path, videos: dict[str, list[Path]]) -> list[str]:
+    """The names in a file like `test_set.txt`, which lists videos; none if the file is an annotation."""
+    if _video_of(path.stem, videos):
+        return []
     lines = [line.strip() for line in _text(path)[0].splitlines() if line.strip()]
-    is_list = bool(lines) and all(_video_of(name, videos) for name in lines)
-    return lines if is_list else None
+    return lines if any(_video_of(name, videos) for name in lines) else []
 
 
 def _video_of(trial: str, videos: dict[str, list[Path]]) -> tuple[str, str] | None:
@@ -147,7 +156,7 @@ def read_annotation(path: Path, classes: int) -> Annotation:
         UserError: if the file has no row, or names a class that is not one of `CLASSES`.
     """
     text, note = _text(path)
-    lines = [line.strip() for line in text.rstrip().splitlines()]
+    lines = [line.strip() for line in io.StringIO(text.rstrip(), newline=None)]
     order: list[int] | None = None
     if lines and _as_int(lines[0]) is None:
         order = _header_order(path, lines.pop(0))

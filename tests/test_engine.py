@@ -1,0 +1,210 @@
+"""The engine with real worker processes: order, failures within a budget, deaths, and what is said meanwhile."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import engine, progress
+from pipeline.contract import UserError
+from pipeline.engine import Failure, Tally
+
+ITEMS = list("abcdef")
+ORPHAN = """
+import sys
+from pathlib import Path
+from pipeline import engine
+from tests.test_engine import linger
+if __name__ == "__main__":
+    engine.run_all(linger, [sys.argv[1]], name=str, label="x", unit="items", workers=1, max_failures=0)
+"""
+
+
+class AwkwardError(Exception):
+    """Cannot be unpickled, like some libraries' errors: its constructor wants more than it passes on."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def slower_the_earlier(item: str) -> str:
+    time.sleep(0.05 * (len(ITEMS) - ITEMS.index(item)))
+    return item.upper()
+
+
+def fails_on_vowels(item: str) -> str:
+    if item == "a":
+        raise UserError("a.mp4: not a video")
+    if item == "e":
+        raise ValueError("two\nlines")
+    return item
+
+
+def dies(item: str) -> str:
+    if item == "c":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.01)
+    return item
+
+
+def fills_the_disk(item: str) -> str:
+    raise OSError(errno.ENOSPC, "No space left on device", f"data/{item}")
+
+
+def is_awkward(item: str) -> str:
+    if item == "b":
+        raise AwkwardError(1, "text")
+    return item
+
+
+def returns_what_cannot_be_sent(item: str) -> object:
+    return (lambda: item) if item == "b" else item
+
+
+def tells_its_surroundings(item: str) -> dict[str, Any]:
+    return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "int": signal.getsignal(signal.SIGINT)}
+
+
+def linger(path: str) -> None:
+    """Says that it lives, again and again."""
+    while True:
+        with Path(path).open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        time.sleep(0.02)
+
+
+def run(task: Any, items: list[str] = ITEMS, *, workers: int = 2, max_failures: int = 0) -> Tally[Any]:
+    return engine.run_all(
+        task, items, name=str, label="align", unit="videos", workers=workers, max_failures=max_failures
+    )
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    tally = run(slower_the_earlier)
+    assert list(tally.results.items()) == [(item, item.upper()) for item in ITEMS]
+    assert tally.failures == []
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert run(slower_the_earlier, []) == Tally(results={}, failures=[])
+
+
+def test_failures_within_the_budget_are_listed_in_order_in_one_line_each() -> None:
+    tally = run(fails_on_vowels, ["e", "b", "a", "c"], max_failures=2)
+    assert list(tally.results) == ["b", "c"]
+    assert tally.failures == [
+        Failure(name="e", reason="ValueError: two lines"),
+        Failure(name="a", reason="a.mp4: not a video"),
+    ]
+
+
+def test_one_failure_too_many_stops_and_names_them() -> None:
+    with pytest.raises(UserError) as caught:
+        run(fails_on_vowels, max_failures=1)
+    message = str(caught.value)
+    assert message.startswith("align: 2 failed, more than engine.max_failures = 1: ")
+    assert "a: a.mp4: not a video" in message and "e: ValueError: two lines" in message
+    assert "\n" not in message
+
+
+@pytest.mark.timeout(60)
+def test_a_killed_worker_ends_the_run_with_advice_and_no_hang() -> None:
+    with pytest.raises(UserError, match=r"a worker process died.*engine\.workers.*finished videos are not redone"):
+        run(dies, max_failures=5)
+
+
+def test_a_full_disk_ends_the_run_whatever_the_budget() -> None:
+    with pytest.raises(UserError, match="no space left on the disk"):
+        run(fills_the_disk, ["a"], workers=1, max_failures=5)
+
+
+def test_a_result_that_cannot_be_sent_is_that_items_failure() -> None:
+    tally = run(returns_what_cannot_be_sent, ["a", "b", "c"], workers=1, max_failures=1)
+    assert list(tally.results) == ["a", "c"]
+    assert [failure.name for failure in tally.failures] == ["b"]
+
+
+@pytest.mark.timeout(60)
+def test_an_error_that_cannot_be_sent_is_that_items_failure() -> None:
+    """Not taken for the death of a worker: the advice on memory would mislead."""
+    tally = run(is_awkward, ["a", "b", "c"], workers=1, max_failures=1)
+    assert list(tally.results) == ["a", "c"]
+    assert tally.failures == [Failure(name="b", reason="AwkwardError: text")]
+
+
+def test_workers_have_one_thread_leave_interrupts_to_the_parent_and_are_no_more_than_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    (told,) = run(tells_its_surroundings, ["a"], workers=8).results.values()
+    assert told["threads"] == "1"
+    assert told["int"] is signal.SIG_IGN
+    assert told["pid"] != os.getpid()
+    assert "OMP_NUM_THREADS" not in os.environ
+    assert os.environ["MKL_NUM_THREADS"] == "7"
+
+
+def test_no_count_of_workers_means_one_a_core() -> None:
+    assert engine.worker_count(0) == len(os.sched_getaffinity(0))
+    assert engine.worker_count(3) == 3
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
+def test_workers_die_with_their_killed_parent(tmp_path: Path) -> None:
+    program, signs = tmp_path / "program.py", tmp_path / "signs"
+    program.write_text(ORPHAN)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen([sys.executable, program, signs], env=environment, stderr=subprocess.DEVNULL) as parent:
+        while not signs.exists():
+            assert parent.poll() is None
+            time.sleep(0.02)
+        parent.kill()
+    time.sleep(0.3)
+    length = signs.stat().st_size
+    time.sleep(0.2)
+    assert signs.stat().st_size == length
+
+
+def test_progress_is_said_in_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run(fails_on_vowels, ["a", "b", "c"], workers=1, max_failures=1)
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("align: 3/3 videos, ") and "took" in line and line.endswith(", 1 failed")
+
+
+def test_long_work_is_told_of_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pipeline.progress.time.monotonic", lambda: now[0])
+    with progress.Progress("extract", 100, unit="videos") as counter:
+        for _ in range(100):
+            now[0] += 1
+            counter.step()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "extract: 10/100 videos, 1.0/s, 1 min 30 s left"
+    assert lines[-1] == "extract: 100/100 videos, 1.0/s, took 1 min 40 s"
+    assert len(lines) == 11
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (725, "12 min 05 s"),
+        (3600, "1 h 00 min"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_durations_are_told_in_words(seconds: float, words: str) -> None:
+    assert progress.duration(seconds) == words

@@ -1,0 +1,186 @@
+"""Faces through time: who is linked to whom, and which track is the annotated subject."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import tracks
+from pipeline.detector import Detection
+from pipeline.tracks import Track
+
+WIDTH = 640
+
+
+def box(*corners: float) -> NDArray[np.float64]:
+    return np.array(corners, dtype=np.float64)
+
+
+def face(x: float, y: float = 100, side: float = 80) -> Detection:
+    """A square face around (x, y)."""
+    half = side / 2
+    return Detection(box=box(x - half, y - half, x + half, y + half), points=np.zeros((5, 2)), probability=1.0)
+
+
+def link(frames: Mapping[int, list[Detection]], *, min_overlap: float = 0.3, max_gap: int = 5) -> list[Track]:
+    return tracks.link(frames, min_overlap=min_overlap, max_gap=max_gap)
+
+
+def chosen(found: list[Track], subject: str = "", others: tuple[str, ...] = ()) -> dict[int, float]:
+    """Horizontal centre of the subject in each frame; the tracks of one person never coincide."""
+    person = tracks.choose(found, subject, others, frame_width=WIDTH)
+    centres = [(index, tracks.centre_x(seen.box)) for track in person for index, seen in track.faces.items()]
+    assert len({index for index, _ in centres}) == len(centres)
+    return dict(sorted(centres))
+
+
+def spans(found: list[Track]) -> list[list[int]]:
+    return [sorted(track.faces) for track in found]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (box(0, 0, 10, 10), box(0, 0, 10, 10), 1.0),
+        (box(0, 0, 10, 10), box(5, 0, 15, 10), 50 / 150),
+        (box(0, 0, 10, 10), box(5, 5, 15, 15), 25 / 175),
+        (box(0, 0, 10, 10), box(2, 2, 4, 4), 4 / 100),
+        (box(0, 0, 10, 10), box(10, 0, 20, 10), 0.0),
+        (box(0, 0, 10, 10), box(20, 20, 30, 30), 0.0),
+        (box(5, 5, 5, 5), box(5, 5, 5, 5), 0.0),
+        (box(-5, -5, 5, 5), box(-5, 0, 5, 5), 0.5),
+    ],
+)
+def test_overlap_is_intersection_over_union(
+    one: NDArray[np.float64], other: NDArray[np.float64], expected: float
+) -> None:
+    assert tracks.overlap(one, other) == pytest.approx(expected, abs=1e-15)
+    assert tracks.overlap(other, one) == tracks.overlap(one, other)
+
+
+def test_a_moving_face_is_one_track_whatever_the_order_of_frames() -> None:
+    frames = {index: [face(100 + 10 * index)] for index in reversed(range(20))}
+    assert spans(link(frames)) == [list(range(20))]
+
+
+def test_two_people_keep_their_tracks_though_detections_swap_places() -> None:
+    frames = {i: [face(200 + i), face(400 - i)][:: 1 if i % 2 else -1] for i in range(30)}
+    found = link(frames)
+    assert spans(found) == [list(range(30))] * 2
+    assert sorted(round(track.x) for track in found) == [214, 386]
+
+
+def test_people_who_pass_each_other_keep_their_tracks() -> None:
+    """Two rows of the picture: the one above walks right, the one below left."""
+    frames = {i: [face(100 + 20 * i, y=80), face(500 - 20 * i, y=150)] for i in range(21)}
+    for track in link(frames):
+        heights = {seen.box[1] for seen in track.faces.values()}
+        assert len(heights) == 1
+    assert len(link(frames)) == 2
+
+
+@pytest.mark.parametrize("gap", [1, 4, 5])
+def test_a_short_gap_is_bridged(gap: int) -> None:
+    assert spans(link({0: [face(100)], gap: [face(105)]}, max_gap=5)) == [[0, gap]]
+
+
+def test_a_longer_gap_begins_a_new_track() -> None:
+    assert spans(link({0: [face(100)], 6: [face(100)]}, max_gap=5)) == [[0], [6]]
+
+
+def test_empty_frames_and_no_frames_are_fine() -> None:
+    assert link({}) == []
+    assert link({0: [], 1: []}) == []
+    assert spans(link({0: [face(100)], 1: [], 2: [face(100)]})) == [[0, 2]]
+
+
+def test_too_small_an_overlap_is_another_face() -> None:
+    assert spans(link({0: [face(100)], 1: [face(160)]})) == [[0], [1]]
+
+
+def test_a_good_link_is_not_outbid_by_two_that_are_too_small() -> None:
+    """The sum of two overlaps below the threshold may exceed the one above it."""
+    frames = {0: [face(100), face(25)], 1: [face(62.8), face(145.5)]}
+    gains = [[tracks.overlap(old.box, new.box) for new in frames[1]] for old in frames[0]]
+    assert gains[0][0] >= 0.36 > max(gains[0][1], gains[1][0]) and gains[0][1] + gains[1][0] > gains[0][0]
+    linked = [track for track in link(frames, min_overlap=0.36) if len(track.faces) == 2]
+    assert [tracks.centre_x(track.faces[1].box) for track in linked] == [62.8]
+
+
+def test_nobody_is_chosen_from_nobody() -> None:
+    for subject in ("", "left", "right"):
+        assert tracks.choose([], subject, (), frame_width=WIDTH) == []
+
+
+def test_left_and_right_are_told_apart_by_position() -> None:
+    found = link({i: [face(450 + i), face(150 - i)] for i in range(20)})
+    assert max(chosen(found, "left").values()) == 150
+    assert min(chosen(found, "right").values()) == 450
+
+
+def test_the_other_subject_tells_who_an_unnamed_one_is() -> None:
+    """NAME.txt beside NAME_left.txt: the person on the right."""
+    found = link({i: [face(150, side=120), face(450)] for i in range(20)})
+    assert set(chosen(found, "", ("left",)).values()) == {450}
+    assert set(chosen(found, "", ("right",)).values()) == {150}
+    assert set(chosen(found, "").values()) == {150}
+
+
+def test_two_people_in_one_half_are_still_left_and_right() -> None:
+    found = link({i: [face(380), face(560)] for i in range(20)})
+    assert set(chosen(found, "left").values()) == {380}
+    assert set(chosen(found, "right").values()) == {560}
+
+
+def test_someone_missing_is_not_replaced_by_the_other() -> None:
+    """The right person is away for a while: nobody is right then, and the left one stays left."""
+    frames = {i: [face(150), face(450)] if i < 10 or i >= 20 else [face(150)] for i in range(30)}
+    found = link(frames)
+    assert sorted(chosen(found, "left")) == list(range(30))
+    assert sorted(chosen(found, "right")) == [*range(10), *range(20, 30)]
+    assert set(chosen(found, "right").values()) == {450}
+
+
+def test_two_people_who_are_never_seen_together_are_divided_by_the_middle() -> None:
+    found = link({i: [face(150 if i < 10 else 450)] for i in range(20)})
+    assert sorted(chosen(found, "left")) == list(range(10))
+    assert sorted(chosen(found, "right")) == list(range(10, 20))
+
+
+@pytest.mark.parametrize("x", [40, 250, 600])
+def test_a_small_face_does_not_move_the_divide(x: float) -> None:
+    found = link({i: [face(150), face(450), face(x, side=20)] for i in range(20)})
+    assert set(chosen(found, "left").values()) == {150}
+    assert set(chosen(found, "right").values()) == {450}
+
+
+def test_a_bystander_who_comes_and_goes_is_ignored() -> None:
+    frames = {i: [face(300)] + [face(500)] * (5 <= i < 9) for i in range(20)}
+    assert set(chosen(link(frames)).values()) == {300}
+
+
+def test_a_small_bystander_is_ignored_even_when_alone() -> None:
+    frames = {i: [face(300)] if i < 10 else [face(500, side=30)] for i in range(20)}
+    assert sorted(chosen(link(frames))) == list(range(10))
+
+
+def test_a_passing_large_face_does_not_displace_a_lasting_one() -> None:
+    frames = {i: [face(300)] + [face(500, side=200)] * (i < 3) for i in range(40)}
+    assert set(chosen(link(frames)).values()) == {300}
+
+
+def test_whoever_leaves_and_returns_elsewhere_is_one_person() -> None:
+    frames = {i: [face(300)] for i in range(10)} | {i: [face(500, side=100)] for i in range(40, 55)}
+    found = link(frames)
+    assert len(found) == 2
+    assert sorted(chosen(found)) == [*range(10), *range(40, 55)]
+
+
+def test_the_choice_does_not_depend_on_the_order_of_detections() -> None:
+    luck = np.random.default_rng(0)
+    people = [(120, 90), (330, 80), (520, 85)]
+    frames = {i: [face(x + luck.normal(0, 2), side=side) for x, side in people] for i in range(20)}
+    backwards = {i: faces[::-1] for i, faces in frames.items()}
+    for subject in ("", "left", "right"):
+        assert chosen(link(frames), subject) == chosen(link(backwards), subject)
