@@ -20,6 +20,13 @@ def save_weights(path: Path, networks: Networks) -> None:
         stream.write(safetensors.torch.save(state))
 
 
+def keep_as_best(folder: Path) -> None:
+    """Gives the last weights a second name; they are replaced by the next epoch's, never written again."""
+    best = folder / "best.safetensors"
+    best.unlink(missing_ok=True)
+    files.link_or_copy(folder / "last.safetensors", best)
+
+
 def load_weights(path: Path, networks: Networks) -> None:
     """Loads what `save_weights` wrote; raises `UserError` if the file is absent, damaged or of other networks."""
     try:

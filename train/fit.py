@@ -145,7 +145,7 @@ def fit(run: Run, models: Path) -> list[dict[str, Any]]:
             rows.append({"epoch": epoch} | method.coefficients(epoch) | rates | asdict(summary) | validate(run))
             checkpoint.save_weights(models / "last.safetensors", run.networks)
             if rows[-1]["val_f1"] >= max(row["val_f1"] for row in rows):
-                checkpoint.save_weights(models / "best.safetensors", run.networks)
+                checkpoint.keep_as_best(models)
     checkpoint.describe(models, description(run, rows))
     return rows
 

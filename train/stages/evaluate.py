@@ -16,8 +16,10 @@ def evaluate(params: Params) -> None:
     """Scores the last epoch's networks (the headline) and the best epoch's, beside the paper's figures."""
     paths = Paths(dataset=params.dataset)
     shards.require_verified(paths.shards)
-    last, best = (_predictions(params, paths, weights) for weights in ("last", "best"))
     description = files.read_json(paths.models / "model.json")
+    last = _predictions(params, paths, "last")
+    is_best = description["best_epoch"] == description["epochs"] - 1
+    best = last if is_best else _predictions(params, paths, "best")
     evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap)
     files.write_json(RESULTS / "evaluation.json", evaluated)
     files.write_json(RESULTS / "metrics.json", headline(evaluated))
