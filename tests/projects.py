@@ -16,6 +16,7 @@ CLIPS = ("demo-001", "demo-005", "demo-012", "demo-020", "demo-029", "demo-034")
 
 SMALL = {
     "epochs": 1,
+    "networks": 2,
     "batch_size": 8,
     "image_size": 32,
     "extract.stride": 12,

@@ -47,7 +47,7 @@ def test_everything_is_there_after_one_command(built: Project) -> None:
     page = (built.folder / "results/report.html").read_text()
     assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
     assert shards.verify(built.folder / "data/shards/demo") == []
-    assert (built.folder / "models/demo/last.safetensors").stat().st_size > 3 * 40_000_000
+    assert (built.folder / "models/demo/last.safetensors").stat().st_size > 2 * 40_000_000
     assert "Table 1" in (built.folder / "results/scores.md").read_text()
 
 
@@ -70,8 +70,6 @@ def test_nothing_runs_a_second_time(project: Project) -> None:
 def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
     output = project.dvc("exp", "run", "--name", "beta-four", "-S", "beta=4").stdout
     assert ran(output) == ["train", "evaluate", "report"]
-    table = pd.read_json(project.dvc("exp", "show", "--json").stdout)
-    assert "beta-four" in table.to_json()
     listed = project.dvc("exp", "show", "--csv").stdout
     assert "beta-four" in listed
     assert "f1" in listed.splitlines()[0]
@@ -80,16 +78,24 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "first"),
     [
-        ("align.template_scale=0.9", "align"),
-        ("extract.stride=14", "extract"),
-        ("shard.seed=1", "shard"),
-        ("evaluate.bootstrap=120", "evaluate"),
-        ("report.faces_per_class=3", "report"),
+        (("index.classes", 8), "index"),
+        (("index.tolerance", 0), "extract"),
+        (("extract.quality", 90), "extract"),
+        (("align.template_scale", 0.9), "align"),
+        (("shard.seed", 1), "shard"),
+        (("beta", 4.0), "train"),
+        (("evaluate.bootstrap", 120), "evaluate"),
+        (("report.faces_per_class", 3), "report"),
+        (("engine.workers", 1), "report"),
+        (("workers", 1), "report"),
     ],
 )
-def test_a_parameter_reruns_from_its_stage_on(project: Project, change: str, first: str) -> None:
-    stages = ran(project.dvc("exp", "run", "-S", change).stdout)
-    assert stages[0] == first
+def test_a_parameter_reruns_from_its_stage_on(project: Project, change: tuple[str, object], first: str) -> None:
+    key, value = change
+    project.set_params({key: value})
+    changed = json.loads(project.dvc("status", "--json").stdout)
+    assert min(changed, key=STAGES.index) == first
+    assert "report" in changed
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pipeline.contract import RESULTS, Paths
 from pipeline.files import fresh_folder, publishing
 from pipeline.params import Params
 from pipeline.stage import run_stage
-from train.fit import fit, prepare
 
 
 def train(params: Params) -> None:
     """Trains, then publishes the model folder and `results/training.csv`."""
+    from train.fit import fit, prepare  # torch takes seconds to load; a typo in a parameter should not wait for it
+
     paths = Paths(dataset=params.dataset)
     run = prepare(params, paths.shards)
     with fresh_folder(paths.models) as models:
