@@ -21,8 +21,8 @@ from pipeline.contract import (
     sample_key,
 )
 from pipeline.datasets.base import Dropped
-from pipeline.detector import Detection, Detector
 from pipeline.faces import FrameSize, crop_face, detect_faces
+from pipeline.geometry import Detection
 from pipeline.params import AlignParams
 from pipeline.video import Image
 
@@ -128,6 +128,8 @@ def _detections(task: AlignTask) -> dict[int, list[Detection]]:
     key = files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
     folder = task.store.find("detections", key)
     if folder is None:
+        from pipeline.detector import Detector  # loads torch, for seconds; only where there is something to detect
+
         detector = Detector(min_face=task.params.min_face, device=task.params.device)
         found = detect_faces(
             _read_frames(task.frames_tar), detector, task.size, min_confidence=task.params.min_confidence

@@ -5,24 +5,14 @@ The only user of facenet_pytorch and, in this package, of torch.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
-from pipeline.geometry import Points, rounded
+from pipeline.geometry import Detection, rounded
 from pipeline.video import Image
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detection:
-    """One face: box (x0, y0, x1, y1) and landmarks in pixels of the picture, rounded; probability in [0, 1]."""
-
-    box: NDArray[np.float64]
-    points: Points
-    probability: float
 
 
 class Detector:

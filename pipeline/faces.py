@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import geometry, images
-from pipeline.detector import Detection, Detector
-from pipeline.geometry import Points
+from pipeline.geometry import Detection, Points
 from pipeline.video import Image
+
+if TYPE_CHECKING:
+    from pipeline.detector import Detector
 
 _BATCH = 16
 
@@ -37,7 +40,7 @@ class Face:
 
 
 def detect_faces(
-    frames: Iterable[tuple[int, Image]], detector: Detector, size: FrameSize, *, min_confidence: float
+    frames: Iterable[tuple[int, Image]], detector: "Detector", size: FrameSize, *, min_confidence: float
 ) -> dict[int, list[Detection]]:
     """Faces by frame index, in pixels of the video frame; frames without a face map to an empty list."""
     found: dict[int, list[Detection]] = {}

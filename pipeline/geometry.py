@@ -21,6 +21,15 @@ _ARCFACE_112 = (
 """The field's usual five-point template in a 112-pixel square (Deng et al., ArcFace, CVPR 2019, reference code)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One face: box (x0, y0, x1, y1) and landmarks in pixels of the picture, rounded; probability in [0, 1]."""
+
+    box: NDArray[np.float64]
+    points: Points
+    probability: float
+
+
 @dataclass(frozen=True)
 class Similarity:
     """Rotation, uniform scale and shift: (x, y) -> (a x − b y + tx, b x + a y + ty)."""

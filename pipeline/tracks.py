@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.detector import Detection
+from pipeline.geometry import Detection
 
 FrameDetections = Mapping[int, Sequence[Detection]]
 """Frame index to the faces found in that frame."""

@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,13 @@ def test_stages_are_imported_by_nobody() -> None:
     for module in MODULES:
         used = {name for name in local_imports(module) if ".stages." in name}
         assert not used, module
+
+
+@pytest.mark.parametrize("stage", ["index", "extract", "align", "shard"])
+def test_preparation_starts_without_loading_torch(stage: str) -> None:
+    """Torch takes seconds to load; only workers that detect faces need it."""
+    code = f"import sys, pipeline.stages.{stage}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("library", ONLY_USER)

@@ -7,8 +7,9 @@ import pytest
 
 from pipeline import geometry
 from pipeline.contract import LANDMARK_STEP
-from pipeline.detector import Detection, Detector, resolve_device
+from pipeline.detector import Detector, resolve_device
 from pipeline.faces import FrameSize, detect_faces
+from pipeline.geometry import Detection
 from pipeline.images import shrink
 from pipeline.video import Image, read_frames
 from tests.conftest import Truth

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline import tracks
-from pipeline.detector import Detection
+from pipeline.geometry import Detection
 from pipeline.tracks import Track
 
 WIDTH = 640
