@@ -18,7 +18,7 @@ from train.fit import epoch_batches, fit, predict_split, prepare
 from train.methods import Losses
 from train.networks import Networks
 
-TINY = {"image_size": 32, "batch_size": 8, "networks": 2, "epochs": 2, "workers": 0, "device": "cpu"}
+TINY = {"image_size": 32, "batch_size": 8, "networks": 1, "epochs": 2, "workers": 0, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,9 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(shard_set: 
     assert one != other
 
 
-@pytest.mark.parametrize("balance", ["none", "oversample", "class_weights"])
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(
+    ("balance", "precision"), [("none", "bf16"), ("oversample", "float32"), ("class_weights", "bf16")]
+)
 def test_every_balance_and_precision_trains(shard_set: Path, tmp_path: Path, balance: str, precision: str) -> None:
     settings = TINY | {"epochs": 1, "balance": balance, "precision": precision, "iterations_per_epoch": 2}
     rows = fit(prepare(params(**settings), shard_set), tmp_path)
@@ -62,7 +63,7 @@ def test_the_original_code_trains_one_epoch_more_than_asked(shard_set: Path, tmp
 
 
 def test_weights_come_back_and_predict_the_same(shard_set: Path, tmp_path: Path) -> None:
-    run = prepare(params(**TINY | {"epochs": 1}), shard_set)
+    run = prepare(params(**TINY | {"epochs": 1, "networks": 2}), shard_set)
     fit(run, tmp_path)
     loaded, description = checkpoint.load_networks(tmp_path, "last")
     assert description["classes"] == list("abcdefg")
