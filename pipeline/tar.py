@@ -1,6 +1,5 @@
 """Deterministic tar archives: USTAR, fixed owner, mode and time, members in the order they are added."""
 
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,13 +57,3 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{path} not found; run `dvc repro`") from None
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{path} is a damaged tar ({error}); delete it and run `dvc repro`") from None
-
-
-def packed(members: Iterator[tuple[str, bytes]]) -> bytes:
-    """A whole archive in memory, for small ones."""
-    stream = io.BytesIO()
-    writer = TarWriter(stream)
-    for name, content in members:
-        writer.add(name, content)
-    writer.close()
-    return stream.getvalue()

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.contract import UserError
-from pipeline.tar import TarWriter, packed, read_members
+from pipeline.tar import TarWriter, read_members
 
 MEMBERS = [("a.jpg", b""), ("b.cls", b"3"), ("c.json", bytes(range(256)) * 2), ("d_%C3%A9.jpg", b"x" * 513)]
 HEADERS = (0, 1 * 512, 3 * 512, 5 * 512)
 ENDED = 8 * 512
 """Where the headers are, and where the last content ends; see `test_the_layout_is_as_counted`."""
+
+
+def packed(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A whole archive in memory."""
+    stream = io.BytesIO()
+    writer = TarWriter(stream)
+    for name, content in members:
+        writer.add(name, content)
+    writer.close()
+    return stream.getvalue()
 
 
 def archive() -> bytes:
