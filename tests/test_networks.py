@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.contract import UserError
+from train import loop
 from train.networks import Networks, load_backbone
+from train.stream import Batch
 
 torch.set_num_threads(1)
 
@@ -78,17 +81,20 @@ def test_forward_stacks_what_the_networks_say() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_predict_gives_probabilities_and_leaves_no_trace(training: bool) -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: bool) -> None:
     networks = Networks("resnet18", networks=2, classes=CLASSES, seed=0).train(training)
     before = {key: value.clone() for key, value in networks.state_dict().items()}
-    probabilities = networks.predict(pictures())
+    compute = loop.Compute(device=torch.device("cpu"), bf16=bf16)
+    faces = torch.arange(2 * 3 * 32 * 32, dtype=torch.uint8).reshape(2, 3, 32, 32)
+    batch = Batch(faces, torch.zeros(2, dtype=torch.int64), torch.tensor([4, 1]))
+    probabilities, positions = loop.predict(networks, [batch], compute)
     assert equal(networks.state_dict(), before)
-    assert all(module.training == training for module in networks.modules())
+    assert positions.tolist() == [4, 1]
+    assert probabilities.dtype == np.float32
     with torch.no_grad():
-        expected = networks.eval()(pictures()).softmax(-1)
-    torch.testing.assert_close(probabilities, expected)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert networks.predict(pictures()).dtype == torch.float32
+        expected = networks.eval()(compute.inputs(faces)).softmax(-1).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=0.03 if bf16 else 1e-5)
 
 
 def test_groups_hold_every_parameter_once() -> None:
@@ -105,7 +111,7 @@ def test_groups_hold_every_parameter_once() -> None:
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
 def test_other_backbones(name: str) -> None:
     networks = Networks(name, networks=1, classes=CLASSES, seed=0)
-    assert networks.predict(pictures(1)).shape == (1, 1, CLASSES)
+    assert networks.eval()(pictures(1)).shape == (1, 1, CLASSES)
 
 
 def old_msceleb(states: list[State]) -> dict[str, Any]:

@@ -46,20 +46,6 @@ class Networks(nn.Module):
         """Logits of every network, K x B x C."""
         return torch.stack([network(pictures_bchw) for network in self.networks])
 
-    def predict(self, pictures_bchw: Tensor) -> Tensor:
-        """Probabilities of every network in evaluation mode, K x B x C, float32; the mode is restored.
-
-        Their mean over K is the ensemble's prediction.
-        """
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                logits_kbc: Tensor = self(pictures_bchw)
-                return logits_kbc.float().softmax(-1)
-        finally:
-            self.train(training)
-
     def parameter_groups(self, lr_backbone: float, lr_head: float) -> list[dict[str, Any]]:
         """Two groups for an optimiser, backbones then heads; together every parameter, once."""
         backbones: list[nn.Parameter] = []
