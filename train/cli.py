@@ -1,12 +1,10 @@
 """The console command `cct`: what is not a DVC stage."""
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from pipeline import shards
+from pipeline.commands.verify import verify
 from pipeline.contract import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -17,24 +15,7 @@ def _cct() -> None:
     """Facial-expression shards and what is done with them. Stages run with `dvc repro`."""
 
 
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(help="A shard set: the folder that holds manifest.json.")],
-) -> None:
-    """Checks every byte of a shard set against its manifest; exit code 0 only if all are right.
-
-    Example: cct verify data/shards/demo
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; name one that holds {shards.MANIFEST}")
-    problems = shards.verify(folder)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        sys.exit(1)
-    manifest = shards.read_manifest(folder)
-    samples = sum(split["samples"] for split in manifest["splits"].values())
-    print(f"{folder}: {len(manifest['shards'])} shards, {samples} samples, every byte as in the manifest")
+app.command()(verify)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Console commands of the preparation, one module a command; `train/cli.py` gathers them under `cct`."""
