@@ -1,14 +1,12 @@
 """One video's stored frames to its aligned faces: detections and crops kept in the work store, each by content."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline import files, images, tables, tar, tracks
 from pipeline.contract import (
@@ -21,17 +19,20 @@ from pipeline.contract import (
     sample_key,
 )
 from pipeline.datasets.base import Dropped
-from pipeline.faces import FrameSize, crop_face, detect_faces
-from pipeline.geometry import Detection
+from pipeline.faces import FrameSize, Sightings, crop_face, detect_faces, follow_faces, tracked
+from pipeline.follow import Follower
+from pipeline.geometry import Detection, pose
 from pipeline.params import AlignParams
+from pipeline.tracks import Track
 from pipeline.video import Image
 
-DETECT_VERSION = 1
-CROP_VERSION = 1
+DETECT_VERSION = 2
+CROP_VERSION = 2
 """Raise either when its results change for the same parameters."""
 
 FACES_TAR = "faces.tar"
-_FACES = "faces.parquet"
+FACES = "faces.parquet"
+LANDMARKS = "landmarks.parquet"
 _DETECTIONS = "detections.parquet"
 _FRAMES = "frames.json"
 _DETECTION_COLUMNS = (
@@ -66,34 +67,36 @@ class AlignTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """A video's aligned faces: rows of the landmark and face tables, what was dropped, and the tar's folder."""
+    """A video's aligned faces: the folder with its tar and tables, what was dropped, and whom each trial shows."""
 
-    landmarks: pd.DataFrame
-    faces: pd.DataFrame
-    dropped: list[Dropped]
     folder: Path
+    faces: int
+    dropped: list[Dropped]
+    subjects: list[dict[str, object]]
 
 
 def align_video(task: AlignTask) -> Aligned:
     """Detects, chooses the annotated subjects and crops; finished work is not redone."""
-    detections = _detections(task)
-    linked = tracks.link(detections, min_overlap=task.params.link_iou, max_gap=task.params.max_gap)
+    sightings = _sightings(task)
+    linked = tracked(
+        sightings,
+        min_overlap=task.params.link_iou,
+        max_gap=task.params.max_gap,
+        max_bridge=task.params.max_bridge,
+        smoothing=task.params.smoothing,
+    )
     rows: list[dict[str, object]] = []
     dropped: list[Dropped] = []
+    subjects: list[dict[str, object]] = []
     for trial in task.trials:
         others = [other.subject for other in task.trials if other is not trial]
         person = tracks.choose(linked, trial.subject, others, frame_width=task.size.width)
         found = {frame_index: track for track in person for frame_index in track.faces}
         rows += [_row(task.video, trial, found[index], index) for index in trial.frame_indices if index in found]
-        dropped += _lost(trial, found.keys(), detections)
-    landmarks = tables.table(rows, LANDMARK_COLUMNS)
-    folder = _crops(task, landmarks)
-    return Aligned(
-        landmarks=landmarks,
-        faces=tables.read_table(folder / _FACES, FACE_COLUMNS),
-        dropped=dropped,
-        folder=folder,
-    )
+        dropped += _lost(trial, found.keys(), sightings.faces)
+        told = {"video": task.video, "rule": tracks.rule_for(trial.subject, others), "searches": sightings.searches}
+        subjects.append(told | _subject(trial, found, person, linked) | {"shots": max(1, len(sightings.cuts))})
+    return Aligned(folder=_crops(task, rows), faces=len(rows), dropped=dropped, subjects=subjects)
 
 
 def _row(video: str, trial: TrialFrames, track: tracks.Track, frame_index: int) -> dict[str, object]:
@@ -104,9 +107,36 @@ def _row(video: str, trial: TrialFrames, track: tracks.Track, frame_index: int) 
         "subject": trial.subject,
         "frame_index": frame_index,
         "track": track.number,
+        **_face_values(face),
+        "interpolated": face.interpolated,
+        **pose(face.points)._asdict(),
+    }
+
+
+def _face_values(face: Detection) -> dict[str, object]:
+    return {
         "probability": face.probability,
         **dict(zip(BOX_COLUMNS, face.box.tolist(), strict=True)),
         **dict(zip(POINT_COLUMNS, face.points.reshape(-1).tolist(), strict=True)),
+    }
+
+
+def _subject(
+    trial: TrialFrames, found: Mapping[int, Track], person: Sequence[Track], everybody: Sequence[Track]
+) -> dict[str, object]:
+    """A trial's entries of the subject table."""
+    shown = [index for index in trial.frame_indices if index in found]
+    others = [track for track in everybody if track not in person]
+    return {
+        "trial": trial.name,
+        "subject": trial.subject,
+        "split": trial.split,
+        "frames": len(trial.frame_indices),
+        "found": len(shown),
+        "interpolated": sum(found[index].faces[index].interpolated for index in shown),
+        "tracks": " ".join(str(track.number) for track in person),
+        "other_tracks": len(others),
+        "frames_with_others": sum(any(index in track.faces for track in others) for index in shown),
     }
 
 
@@ -122,62 +152,63 @@ def _lost(trial: TrialFrames, found: Container[int], detections: tracks.FrameDet
     ]
 
 
-def _detections(task: AlignTask) -> dict[int, list[Detection]]:
-    settings = [task.params.min_face, task.params.min_confidence]
+def _sightings(task: AlignTask) -> Sightings:
+    params = task.params
+    settings = [params.min_face, params.min_confidence, params.tracking]
+    if params.tracking == "on":
+        settings += [params.search_every, params.working_side, params.max_gap]
     libraries = [version("torch"), version("facenet-pytorch"), cv2.__version__]
     key = files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
     folder = task.store.find("detections", key)
     if folder is None:
-        from pipeline.detector import Detector  # loads torch, for seconds; only where there is something to detect
-
-        detector = Detector(min_face=task.params.min_face, device=task.params.device)
-        found = detect_faces(
-            _read_frames(task.frames_tar), detector, task.size, min_confidence=task.params.min_confidence
-        )
+        found = _look(task)
+        rows = [{"frame_index": index, **_face_values(face)} for index, faces in found.faces.items() for face in faces]
         with task.store.building("detections", key) as building:
-            tables.write_table(building / _DETECTIONS, _detection_rows(found), _DETECTION_COLUMNS)
-            files.write_json(building / _FRAMES, sorted(found))
+            tables.write_table(building / _DETECTIONS, rows, _DETECTION_COLUMNS)
+            seen = {"frames": sorted(found.faces), "cuts": found.cuts, "searches": found.searches}
+            files.write_json(building / _FRAMES, seen)
         folder = task.store.path("detections", key)
-    loaded: dict[int, list[Detection]] = {index: [] for index in files.read_json(folder / _FRAMES)}
+    seen = files.read_json(folder / _FRAMES)
+    loaded: dict[int, list[Detection]] = {index: [] for index in seen["frames"]}
     table = tables.read_table(folder / _DETECTIONS, _DETECTION_COLUMNS)
     boxes, points = table[list(BOX_COLUMNS)].to_numpy(), table[list(POINT_COLUMNS)].to_numpy()
     for index, probability, box, five in zip(table["frame_index"], table["probability"], boxes, points, strict=True):
         loaded[index].append(Detection(box=box, points=five.reshape(5, 2), probability=probability))
-    return loaded
+    return Sightings(faces=loaded, cuts=seen["cuts"], searches=seen["searches"])
 
 
-def _detection_rows(found: dict[int, list[Detection]]) -> list[dict[str, object]]:
-    return [
-        {
-            "frame_index": frame_index,
-            "probability": face.probability,
-            **dict(zip(BOX_COLUMNS, face.box.tolist(), strict=True)),
-            **dict(zip(POINT_COLUMNS, face.points.reshape(-1).tolist(), strict=True)),
-        }
-        for frame_index, faces in found.items()
-        for face in faces
-    ]
+def _look(task: AlignTask) -> Sightings:
+    from pipeline.detector import Detector  # loads torch, for seconds; only where there is something to detect
+
+    params, frames = task.params, _read_frames(task.frames_tar)
+    detector = Detector(min_face=params.min_face, device=params.device, working_side=params.working_side)
+    if params.tracking == "off":
+        return detect_faces(frames, detector, task.size, min_confidence=params.min_confidence)
+    follower = Follower(finder=detector, search_every=params.search_every, max_gap=params.max_gap)
+    return follow_faces(frames, follower, task.size, min_confidence=params.min_confidence)
 
 
-def _crops(task: AlignTask, landmarks: pd.DataFrame) -> Path:
+def _crops(task: AlignTask, landmarks: list[dict[str, object]]) -> Path:
     """The video's faces, cut from the recorded landmarks; depends on these, not on how they were found."""
-    points = landmarks[list(POINT_COLUMNS)].to_numpy().tolist()
-    keys = [sample_key(trial, index) for trial, index in zip(landmarks["trial"], landmarks["frame_index"], strict=True)]
     settings = [task.params.template_scale, task.params.quality]
-    key = files.digest_of(CROP_VERSION, cv2.__version__, task.frames_key, settings, task.video, keys, points)
+    key = files.digest_of(CROP_VERSION, cv2.__version__, task.frames_key, settings, landmarks)
     folder = task.store.find("faces", key)
     if folder is None:
         with task.store.building("faces", key) as building:
-            _cut(building, task, landmarks["frame_index"].tolist(), keys, np.array(points).reshape(-1, 5, 2))
+            tables.write_table(building / LANDMARKS, landmarks, LANDMARK_COLUMNS)
+            _cut(building, task, tables.table(landmarks, LANDMARK_COLUMNS))
         folder = task.store.path("faces", key)
     return folder
 
 
-def _cut(folder: Path, task: AlignTask, indices: list[int], keys: list[str], points: NDArray[np.float64]) -> None:
+def _cut(folder: Path, task: AlignTask, landmarks: pd.DataFrame) -> None:
+    pairs = zip(landmarks["trial"], landmarks["frame_index"], strict=True)
+    keys = [sample_key(trial, frame_index) for trial, frame_index in pairs]
+    points = landmarks[list(POINT_COLUMNS)].to_numpy().reshape(-1, 5, 2)
     wanted: dict[int, list[int]] = {}
-    for row, frame_index in enumerate(indices):
+    for row, frame_index in enumerate(landmarks["frame_index"]):
         wanted.setdefault(frame_index, []).append(row)
-    rows: list[dict[str, object]] = []
+    placed: dict[int, dict[str, object]] = {}
     with (folder / FACES_TAR).open("wb") as stream:
         writer = tar.TarWriter(stream)
         for frame_index, picture in _read_frames(task.frames_tar):
@@ -190,18 +221,16 @@ def _cut(folder: Path, task: AlignTask, indices: list[int], keys: list[str], poi
                     quality=task.params.quality,
                 )
                 offset = writer.add(f"{keys[row]}.jpg", face.jpeg)
-                rows.append(
-                    {
-                        "key": keys[row],
-                        "tar": f"{escape(task.video)}.tar",
-                        "offset": offset,
-                        "size": len(face.jpeg),
-                        "brightness": face.brightness,
-                        "sharpness": face.sharpness,
-                    }
-                )
+                placed[row] = {
+                    "key": keys[row],
+                    "tar": f"{escape(task.video)}.tar",
+                    "offset": offset,
+                    "size": len(face.jpeg),
+                    "brightness": face.brightness,
+                    "sharpness": face.sharpness,
+                }
         writer.close()
-    tables.write_table(folder / _FACES, rows, FACE_COLUMNS)
+    tables.write_table(folder / FACES, [placed[row] for row in range(len(keys))], FACE_COLUMNS)
 
 
 def _read_frames(path: Path) -> Iterator[tuple[int, Image]]:

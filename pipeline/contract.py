@@ -39,6 +39,7 @@ class Drop(StrEnum):
     SUBJECT_NOT_FOUND = "subject_not_found"
     ANNOTATION_UNREADABLE = "annotation_unreadable"
     SPLIT_CONFLICT = "split_conflict"
+    DUPLICATE_VIDEO = "duplicate_video"
     VIDEO_MISSING = "video_missing"
     VIDEO_UNREADABLE = "video_unreadable"
     VIDEO_WITHOUT_ANNOTATION = "video_without_annotation"
@@ -102,6 +103,7 @@ DROP_COLUMNS = {
 """What was left out: `frames` labelled frames of `trial` (or a whole file, with 0 frames) for one typed reason."""
 
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+POSE_COLUMNS = ("yaw", "pitch", "roll")
 POINT_COLUMNS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
 
 LANDMARK_COLUMNS = (
@@ -112,11 +114,35 @@ LANDMARK_COLUMNS = (
         "frame_index": "int64",
         "track": "int64",
         "probability": "double",
+        "interpolated": "bool",
     }
     | dict.fromkeys(BOX_COLUMNS, "double")
     | dict.fromkeys(POINT_COLUMNS, "double")
+    | dict.fromkeys(POSE_COLUMNS, "double")
 )
-"""Landmark table: one row a face that becomes a sample. Pixels of the upright video frame, pixel centres whole."""
+"""Landmark table: one row a face that becomes a sample. Pixels of the upright frame, pixel centres whole; degrees.
+
+An interpolated face lies in a gap of its track that was bridged.
+"""
+
+SUBJECT_COLUMNS = {
+    "video": "string",
+    "trial": "string",
+    "subject": "string",
+    "split": "string",
+    "rule": "string",
+    "frames": "int64",
+    "found": "int64",
+    "interpolated": "int64",
+    "tracks": "string",
+    "other_tracks": "int64",
+    "frames_with_others": "int64",
+    "shots": "int64",
+    "searches": "int64",
+}
+"""Whom each annotation was taken to mean: by which rule (`main`, `left`, `right`), in how many of its frames
+the person was found (or bridged), the chosen tracks, how many other tracks there are and in how many of those frames,
+and how the video was gone through."""
 
 FACE_COLUMNS = {
     "key": "string",
@@ -192,6 +218,11 @@ class Paths:
     def mismatch(self) -> Path:
         """Annotation rows against frames, a trial a row."""
         return RESULTS / "mismatch.csv"
+
+    @property
+    def subjects(self) -> Path:
+        """Whom each annotation was taken to mean."""
+        return RESULTS / "subjects.csv"
 
     @property
     def faces(self) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.contract import UserError
+from pipeline.params import EngineParams
 from pipeline.progress import Progress
 
 Item = TypeVar("Item")
@@ -67,8 +68,8 @@ def run_all(
     name: Callable[[Item], str],
     label: str,
     unit: str,
-    workers: int,
-    max_failures: int,
+    engine: EngineParams,
+    max_failures: int | None = None,
 ) -> Tally[Result]:
     """Runs `task` on every item in worker processes of one thread each.
 
@@ -78,15 +79,16 @@ def run_all(
         name: an item's name, for messages and results.
         label: what the progress line says.
         unit: plural noun of the items.
-        workers: number of processes, 0 for one a core.
-        max_failures: so many items may fail.
+        engine: how many processes, and how many items may fail.
+        max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
         UserError: if more items fail, if a worker process dies, or if the disk is full.
     """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
-    processes = max(1, min(worker_count(workers), len(items)))
+    budget = engine.max_failures if max_failures is None else max_failures
+    processes = max(1, min(worker_count(engine.workers), len(items)))
     with (
         _environment(_WORKER_ENVIRONMENT),
         concurrent.futures.ProcessPoolExecutor(
@@ -102,7 +104,7 @@ def run_all(
                     results[item_name] = future.result()
                 except Exception as error:
                     failures[item_name] = Failure(name=item_name, reason=_reason(error))
-                    _check_budget(list(failures.values()), max_failures, label)
+                    _check_budget(list(failures.values()), budget, label)
                 progress.step(note=f"{len(failures)} failed" if failures else "")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import geometry, images
+from pipeline import geometry, images, tracks
+from pipeline.follow import Follower
 from pipeline.geometry import Detection, Points
+from pipeline.tracks import Track
 from pipeline.video import Image
 
 if TYPE_CHECKING:
@@ -39,19 +41,50 @@ class Face:
     sharpness: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sightings:
+    """Faces by frame, in pixels of the video frame; frames that begin a shot; how often a whole frame was searched."""
+
+    faces: dict[int, list[Detection]]
+    cuts: list[int]
+    searches: int
+
+
 def detect_faces(
     frames: Iterable[tuple[int, Image]], detector: "Detector", size: FrameSize, *, min_confidence: float
-) -> dict[int, list[Detection]]:
-    """Faces by frame index, in pixels of the video frame; frames without a face map to an empty list."""
+) -> Sightings:
+    """Searches every whole frame: the reference that following is measured against. Knows no shots."""
     found: dict[int, list[Detection]] = {}
     for batch in _batches(frames, _BATCH if detector.device.type != "cpu" else 1):
         pictures = [picture for _, picture in batch]
         for (frame_index, picture), faces in zip(batch, detector.detect(pictures), strict=True):
-            factors = size.factors(picture)
-            found[frame_index] = [
-                _in_video_pixels(face, factors) for face in faces if face.probability >= min_confidence
-            ]
-    return found
+            found[frame_index] = _sure(faces, size.factors(picture), min_confidence)
+    return Sightings(faces=found, cuts=[], searches=len(found))
+
+
+def follow_faces(
+    frames: Iterable[tuple[int, Image]], follower: Follower, size: FrameSize, *, min_confidence: float
+) -> Sightings:
+    """Follows faces from frame to frame."""
+    found: dict[int, list[Detection]] = {}
+    cuts: list[int] = []
+    for frame in follower.follow(frames):
+        found[frame.frame_index] = _sure(frame.faces, size.factors(frame.picture), min_confidence)
+        cuts += [frame.frame_index] * frame.cut
+    return Sightings(faces=found, cuts=cuts, searches=follower.searches)
+
+
+def tracked(
+    sightings: Sightings, *, min_overlap: float, max_gap: int, max_bridge: int, smoothing: float
+) -> list[Track]:
+    """Faces through time: linked, short gaps bridged, landmarks smoothed over time if `smoothing` (frames) is not 0."""
+    linked = tracks.link(sightings.faces, min_overlap=min_overlap, max_gap=max_gap, cuts=frozenset(sightings.cuts))
+    frame_indices = sorted(sightings.faces)
+    for track in linked:
+        tracks.bridge(track, frame_indices, max_bridge=max_bridge)
+        if smoothing:
+            tracks.smooth(track, deviation=smoothing)
+    return linked
 
 
 def crop_face(picture: Image, points: Points, size: FrameSize, *, template_scale: float, quality: int) -> Face:
@@ -70,14 +103,8 @@ def crop_face(picture: Image, points: Points, size: FrameSize, *, template_scale
     )
 
 
-def _in_video_pixels(face: Detection, factors: NDArray[np.float64]) -> Detection:
-    if (factors == 1).all():
-        return face
-    box = (face.box.reshape(2, 2) + 0.5) * factors - 0.5
-    points = (face.points + 0.5) * factors - 0.5
-    return Detection(
-        box=geometry.rounded(box.reshape(4)), points=geometry.rounded(points), probability=face.probability
-    )
+def _sure(faces: Iterable[Detection], factors: NDArray[np.float64], min_confidence: float) -> list[Detection]:
+    return [geometry.scaled(face, factors) for face in faces if face.probability >= min_confidence]
 
 
 def _batches(frames: Iterable[tuple[int, Image]], length: int) -> Iterator[list[tuple[int, Image]]]:

@@ -1,7 +1,8 @@
 """Five landmarks to the upright face template. Pure, and exact on every machine: sums are correctly rounded (fsum)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,21 @@ _ARCFACE_112 = (
 )
 """The field's usual five-point template in a 112-pixel square (Deng et al., ArcFace, CVPR 2019, reference code)."""
 
+_HEAD = np.array([[-31.5, 0, 0], [31.5, 0, 0], [0, 36, -30], [-26, 73, -3], [26, 73, -3]], dtype=np.float64)
+"""Eyes, nose tip and mouth corners of a mean head in millimetres: x to the right, y down, z into the picture."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One face: box (x0, y0, x1, y1) and landmarks in pixels of the picture, rounded; probability in [0, 1]."""
+    """One face: box (x0, y0, x1, y1) and landmarks in pixels of the picture, rounded; probability in [0, 1].
+
+    An interpolated face was not seen: it lies between those of the frames before and after.
+    """
 
     box: NDArray[np.float64]
     points: Points
     probability: float
+    interpolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,47 @@ def similarity(source: Points, target: Points) -> Similarity:
     a = math.fsum(x * u + y * v for x, y, u, v in pairs) / spread
     b = math.fsum(x * v - y * u for x, y, u, v in pairs) / spread
     return Similarity(a, b, target_x - a * source_x + b * source_y, target_y - b * source_x - a * source_y)
+
+
+def scaled(face: Detection, factors: NDArray[np.float64]) -> Detection:
+    """A face of a picture in the pixels of the same picture in another size.
+
+    Args:
+        face: with pixel centres at whole numbers, as everywhere.
+        factors: new width by old width, new height by old height.
+    """
+    if (factors == 1).all():
+        return face
+    box = ((face.box.reshape(2, 2) + 0.5) * factors - 0.5).reshape(4)
+    points = (face.points + 0.5) * factors - 0.5
+    return replace(face, box=rounded(box), points=rounded(points))
+
+
+class Pose(NamedTuple):
+    """Where a head looks, in degrees: yaw to the right of the picture, pitch down, roll clockwise, all positive."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+def pose(points: Points) -> Pose:
+    """Estimates the head's pose from five landmarks: a mean head seen under scaled orthographic projection.
+
+    Good to some ten degrees: five points, and one head for everybody. Source: POS, DeMenthon and Davis, Model-based
+    object pose in 25 lines of code, IJCV 1995; rounded to a tenth of a degree.
+    """
+    projected = (points - points.mean(axis=0)).T @ np.linalg.pinv(_HEAD - _HEAD.mean(axis=0)).T
+    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+    if not lengths.all():
+        return Pose(0.0, 0.0, 0.0)
+    right, down = projected / lengths  # the rotation's rows: x to the right, y down, z into the picture
+    away = np.cross(right, down)
+    away /= np.linalg.norm(away) or 1.0
+    yaw = math.atan2(-right[2], away[2])
+    pitch = math.atan2(-down[2], math.hypot(right[2], away[2]))
+    roll = math.atan2(down[0], right[0])
+    return Pose(*(round(math.degrees(angle), 1) + 0.0 for angle in (yaw, pitch, roll)))
 
 
 def interocular(points: Points) -> float:

@@ -69,12 +69,10 @@ def compare(
     """
     report: list[dict[str, object]] = []
     dropped: list[Dropped] = []
-    labelled = {str(trial): group.to_numpy() for trial, group in frames.groupby("trial")["frame_index"]}
+    labelled = {str(trial): group.to_numpy() for trial, group in frames.groupby("trial", observed=True)["frame_index"]}
     for trial in trials.to_dict("records"):
         name, split, video = str(trial["trial"]), str(trial["split"]), str(trial["video"])
-        indices = labelled.get(name)
-        if indices is None:
-            continue
+        indices = labelled.get(name, np.empty(0, dtype=np.int64))
         if video not in decoded_frames:
             lost = Dropped(
                 trial=name,
@@ -113,6 +111,7 @@ def _lost(
 
 def usable(frames: pd.DataFrame, report: pd.DataFrame, *, stride: int) -> pd.DataFrame:
     """The rows of the frame table whose picture was stored: kept trials, sampled frames that the video has."""
-    kept = report[report["action"] != "skipped"]
-    decoded = frames["trial"].map(kept.set_index("trial")["decoded_frames"])
+    kept = report[report["action"] != "skipped"].set_index("trial")["decoded_frames"]
+    trials = frames["trial"].astype("category").cat
+    decoded = kept.reindex(trials.categories, fill_value=0).to_numpy()[trials.codes]
     return frames[(frames["frame_index"] < decoded) & (frames["frame_index"] % stride == 0)]

@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -20,6 +20,14 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+
+
+def _switched(value: object) -> object:
+    """YAML 1.1 reads a bare on or off as a truth value."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["on", "off"], BeforeValidator(_switched)]
 
 
 class _Group(BaseModel):
@@ -50,8 +58,13 @@ class AlignParams(_Group):
 
     min_face: Annotated[int, Ge(12), Le(1024)]
     min_confidence: Share
+    tracking: Switch
+    search_every: Count
+    working_side: Annotated[int, Ge(160), Le(8192)]
     link_iou: Share
     max_gap: Annotated[int, Ge(0)]
+    max_bridge: Annotated[int, Ge(0)]
+    smoothing: Annotated[float, Ge(0), Le(100)]
     template_scale: Annotated[float, Ge(0.4), Le(1.2)]
     quality: Annotated[int, Ge(50), Le(100)]
     device: Literal["auto", "cpu", "cuda"]
@@ -162,6 +175,11 @@ def _conflicts(params: Params) -> list[str]:
         problems.append(
             f"noise_rate is {params.noise_rate:g} but noise_kind is none; "
             "choose symmetric or pair, or set noise_rate to 0"
+        )
+    if params.align.max_gap < params.extract.stride:
+        problems.append(
+            f"align.max_gap is {params.align.max_gap} but only every {params.extract.stride}th frame is stored "
+            "(extract.stride), so that no face could be followed; it must be at least extract.stride"
         )
     return problems
 

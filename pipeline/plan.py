@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline import files, shards, tables
@@ -13,27 +14,37 @@ from pipeline.mismatch import sampled
 from pipeline.params import Params
 
 
+def read_frames(paths: Paths) -> pd.DataFrame:
+    """The frame table, with a code a row instead of each repeated text."""
+    return tables.read_table(paths.index, FRAME_COLUMNS, categories=("trial", "video", "subject", "split"))
+
+
 def extract_tasks(params: Params, frames: pd.DataFrame, trials: pd.DataFrame) -> list[ExtractTask]:
-    """A task a video: its sampled, labelled frames over all of its trials."""
-    videos = {row["video"]: row for row in trials.to_dict("records")}
+    """A task a video: its sampled, labelled frames over all of its trials.
+
+    A video without a labelled frame has a task too: its frames are counted.
+    """
+    groups = frames.groupby("video", observed=True)["frame_index"]
+    labelled = {str(video): np.unique(indices) for video, indices in groups}
+    videos = {str(row["video"]): row for row in trials.to_dict("records")}
     return [
         ExtractTask(
-            video=str(video),
-            path=Path(params.index.raw) / str(videos[video]["path"]),
-            sha256=str(videos[video]["sha256"]),
-            wanted=tuple(sampled(sorted(set(indices)), params.extract.stride)),
+            video=video,
+            path=Path(params.index.raw) / str(row["path"]),
+            sha256=str(row["sha256"]),
+            wanted=tuple(sampled(labelled.get(video, ()), params.extract.stride)),
             max_side=params.extract.max_side,
             quality=params.extract.quality,
             store=files.work_store(),
         )
-        for video, indices in frames.groupby("video")["frame_index"]
+        for video, row in sorted(videos.items())
     ]
 
 
 def align_tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.DataFrame) -> list[AlignTask]:
     """A task a video: its stored frames and the trials that annotate them."""
     trials: dict[str, list[TrialFrames]] = {}
-    for _, group in frames.groupby("trial"):
+    for _, group in frames.groupby("trial", observed=True):
         row = {column: str(group[column].iloc[0]) for column in ("video", "trial", "subject", "split")}
         indices = tuple(int(index) for index in group["frame_index"])
         trial = TrialFrames(name=row["trial"], subject=row["subject"], split=row["split"], frame_indices=indices)

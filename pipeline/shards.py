@@ -14,7 +14,7 @@ from typing import IO, Any
 import pandas as pd
 
 from pipeline import files, tables
-from pipeline.contract import BOX_COLUMNS, FACE_SIZE, LANDMARKS, POINT_COLUMNS, SAMPLE_COLUMNS, UserError
+from pipeline.contract import BOX_COLUMNS, FACE_SIZE, LANDMARKS, POINT_COLUMNS, POSE_COLUMNS, SAMPLE_COLUMNS, UserError
 from pipeline.images import DamagedPictureError, decode_jpeg
 from pipeline.params import Params
 from pipeline.tar import TarWriter
@@ -35,8 +35,9 @@ PLACED_COLUMNS = (
         "probability": "double",
         "brightness": "double",
         "sharpness": "double",
+        "interpolated": "bool",
     }
-    | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS), "double")
+    | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS, *POSE_COLUMNS), "double")
 )
 """Samples on their way into shards: `tar`, `offset` and `size` say where the face is taken from."""
 
@@ -114,6 +115,8 @@ def _record(row: dict[Hashable, Any], source: str) -> dict[str, Any]:
         "probability": row["probability"],
         "box": [row[column] for column in BOX_COLUMNS],
         "landmarks": [[row[f"{name}_x"], row[f"{name}_y"]] for name in LANDMARKS],
+        "interpolated": row["interpolated"],
+        "pose": {name: row[name] for name in POSE_COLUMNS},
         "quality": {
             "interocular": round(math.dist(eyes[:2], eyes[2:]), 3),
             "brightness": row["brightness"],

@@ -1,7 +1,7 @@
 """Parquet and CSV tables of a stated schema, published whole; long ones are written and read piece by piece."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -108,6 +108,14 @@ def read_pieces(path: Path, columns: Mapping[str, str]) -> Iterator[pa.Table]:
     with _readable(path), pq.ParquetFile(path) as content:
         for batch in content.iter_batches(ROW_GROUP, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns)).cast(_schema(columns))
+
+
+def join_tables(path: Path, parts: Iterable[Path], columns: Mapping[str, str]) -> None:
+    """Publishes the rows of several Parquet tables as one, in their order, a piece at a time."""
+    with TableWriter(path, columns) as writer:
+        for part in parts:
+            for rows in read_pieces(part, columns):
+                writer.add(rows)
 
 
 @contextlib.contextmanager

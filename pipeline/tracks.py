@@ -1,14 +1,15 @@
 """Faces through time, and which of them is the annotated subject. Works on detections, never on pixels."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.geometry import Detection
+from pipeline.geometry import Detection, rounded
 
 FrameDetections = Mapping[int, Sequence[Detection]]
 """Frame index to the faces found in that frame."""
@@ -63,18 +64,24 @@ def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def link(detections: FrameDetections, *, min_overlap: float, max_gap: int) -> list[Track]:
+def link(
+    detections: FrameDetections, *, min_overlap: float, max_gap: int, cuts: Collection[int] = frozenset()
+) -> list[Track]:
     """Joins detections of successive frames into tracks by optimal assignment of overlapping boxes.
 
     Args:
         detections: faces by frame index.
         min_overlap: least intersection over union of a face with its predecessor.
         max_gap: a track that was not seen for more than this many frames is over.
+        cuts: frames that begin a new shot; no track crosses them.
     """
     tracks: list[Track] = []
+    shot_begin = 0
     for frame_index in sorted(detections):
         faces = detections[frame_index]
-        live = [track for track in tracks if frame_index - track.last_frame <= max_gap]
+        shot_begin = frame_index if frame_index in cuts else shot_begin
+        earliest = max(shot_begin, frame_index - max_gap)
+        live = [track for track in tracks if track.last_frame >= earliest]
         taken = _assign(live, faces, min_overlap)
         for column, face in enumerate(faces):
             track = taken.get(column)
@@ -94,6 +101,46 @@ def _assign(live: Sequence[Track], faces: Sequence[Detection], min_overlap: floa
     return {column: live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap}
 
 
+def bridge(track: Track, frame_indices: Iterable[int], *, max_bridge: int) -> None:
+    """Fills gaps of a track by linear interpolation and marks what was filled.
+
+    Args:
+        track: changed in place.
+        frame_indices: the frames there are, sorted.
+        max_bridge: two sightings at most so many frames apart are joined.
+    """
+    seen = list(track.faces)
+    wanted = np.array(list(frame_indices))
+    for before, after in pairwise(seen):
+        if after - before <= max_bridge:
+            first, last = np.searchsorted(wanted, (before, after), side="right")
+            for frame_index in wanted[first : last - 1].tolist():
+                share = (frame_index - before) / (after - before)
+                track.faces[frame_index] = _between(track.faces[before], track.faces[after], share)
+    track.faces = dict(sorted(track.faces.items()))
+
+
+def _between(before: Detection, after: Detection, share: float) -> Detection:
+    return Detection(
+        box=rounded(before.box + share * (after.box - before.box)),
+        points=rounded(before.points + share * (after.points - before.points)),
+        probability=min(before.probability, after.probability),
+        interpolated=True,
+    )
+
+
+def smooth(track: Track, *, deviation: float) -> None:
+    """Averages boxes and landmarks over time, in place, with Gaussian weights of this standard deviation in frames."""
+    indices = np.array(list(track.faces))
+    values = np.array([np.concatenate([face.box, face.points.reshape(-1)]) for face in track.faces.values()])
+    reach = 3 * deviation
+    for frame_index, face in list(track.faces.items()):
+        first, last = np.searchsorted(indices, (frame_index - reach, frame_index + reach + 1))
+        weights = np.exp(-0.5 * ((indices[first:last] - frame_index) / deviation) ** 2)
+        mean = weights @ values[first:last] / weights.sum()
+        track.faces[frame_index] = replace(face, box=rounded(mean[:4]), points=rounded(mean[4:].reshape(5, 2)))
+
+
 def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, frame_width: int) -> list[Track]:
     """The tracks of the annotated subject, by position or by persistence and size over the whole video.
 
@@ -106,12 +153,17 @@ def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, fram
     """
     if not tracks:
         return []
-    opposite = {"left": "right", "right": "left"}
-    side = subject or next((opposite[other] for other in others if other in opposite), "")
-    if side:
+    rule = rule_for(subject, others)
+    if rule != "main":
         divide = _divide(tracks, frame_width)
-        tracks = [track for track in tracks if (track.x < divide) == (side == "left")]
+        tracks = [track for track in tracks if (track.x < divide) == (rule == "left")]
     return _main_person(tracks)
+
+
+def rule_for(subject: str, others: Iterable[str]) -> str:
+    """How the annotated person is told from others: `left`, `right`, or `main` (persistence and size)."""
+    opposite = {"left": "right", "right": "left"}
+    return subject or next((opposite[other] for other in others if other in opposite), "main")
 
 
 def _divide(tracks: Sequence[Track], frame_width: int) -> float:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from pipeline import files, video
-from pipeline.datasets.base import Trial
+from pipeline.datasets.base import NO_LABEL, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,10 @@ def trial_row(trial: Trial, examined: Examined, *, raw: Path) -> dict[str, objec
         "video": trial.video,
         "subject": trial.subject,
         "split": trial.split,
-        "rows": trial.rows,
-        "labelled": len(trial.labels),
+        "rows": len(trial.labels),
+        "labelled": trial.labelled,
         "declared_frames": info.declared_frames,
-        "difference": trial.rows - info.declared_frames,
+        "difference": len(trial.labels) - info.declared_frames,
         "width": info.width,
         "height": info.height,
         "fps": info.fps,
@@ -41,7 +44,8 @@ def trial_row(trial: Trial, examined: Examined, *, raw: Path) -> dict[str, objec
     }
 
 
-def frame_rows(trial: Trial) -> list[dict[str, object]]:
+def frame_rows(trial: Trial) -> pd.DataFrame:
     """Rows of the frame table, one a usable label."""
+    frame_indices = np.flatnonzero(trial.labels != NO_LABEL)
     common = {"trial": trial.name, "video": trial.video, "subject": trial.subject, "split": trial.split}
-    return [common | {"frame_index": frame_index, "label": label} for frame_index, label in trial.labels.items()]
+    return pd.DataFrame(common | {"frame_index": frame_indices, "label": trial.labels[frame_indices]})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import files, shards, tables
-from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, SAMPLE_COLUMNS, sample_key
+from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, POSE_COLUMNS, SAMPLE_COLUMNS, sample_key
 from pipeline.images import encode_jpeg
 from pipeline.params import Params, load_params
 from pipeline.tar import TarWriter
@@ -60,7 +60,8 @@ def _faces(folder: Path, split: str, count: int, classes: int, generator: np.ran
                 {"key": key, "split": split, "trial": video, "video": video, "subject": "", "frame_index": index}
                 | {"label": label, "shard": "", "tar": f"{split}.tar", "size": len(jpeg), "track": 0}
                 | {"offset": writer.add(f"{key}.jpg", jpeg), "probability": 1.0, "brightness": 0.0, "sharpness": 0.0}
-                | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS), 0.0)
+                | {"interpolated": False}
+                | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS, *POSE_COLUMNS), 0.0)
             )
         writer.close()
     return pd.DataFrame(rows)

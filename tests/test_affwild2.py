@@ -1,19 +1,19 @@
 """Aff-Wild2's layout in every variant that is found in the wild, and the embedded demo set's counts."""
 
 import contextlib
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pipeline.contract import CLASSES, Drop, UserError
-from pipeline.datasets.affwild2 import ROOTS, SPLIT_FOLDERS, read, read_annotation
-from pipeline.datasets.base import RawSet, Trial
-
-HEADER = ",".join(CLASSES[:7])
-HEADER_8 = ",".join(CLASSES)
-ROWS = f"{HEADER}\n0\n-1\n3\n"
+from pipeline.contract import DROP_COLUMNS, Drop, UserError
+from pipeline.datasets.affwild2 import ROOTS, SPLIT_FOLDERS, read
+from pipeline.datasets.base import RawSet, Trial, drop_rows
+from pipeline.tables import write_table
+from tests.test_annotation import HEADER, ROWS, by_frame
 
 
 def raw_set(folder: Path, annotations: Mapping[str, str | bytes], *videos: str) -> RawSet:
@@ -27,14 +27,6 @@ def raw_set(folder: Path, annotations: Mapping[str, str | bytes], *videos: str) 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return read(folder, folder / "annotations", 7)
-
-
-def labels(folder: Path, content: str | bytes, classes: int = 7) -> tuple[dict[int, int], dict[Drop, int], int]:
-    """Usable labels by frame, what was left out, and the number of rows."""
-    (folder / "v.txt").write_bytes(content.encode() if isinstance(content, str) else content)
-    annotation = read_annotation(folder / "v.txt", classes)
-    assert annotation.rows == len(annotation.labels) + sum(annotation.dropped.values())
-    return annotation.labels, dict(annotation.dropped), annotation.rows
 
 
 def drops(found: RawSet) -> dict[tuple[str, str, str], int]:
@@ -60,13 +52,13 @@ def test_every_root_is_found_at_any_depth(small_raw: Path, root: str, depth: str
 @pytest.mark.parametrize(("name", "split"), SPLIT_FOLDERS.items())
 def test_every_split_folder_is_known(tmp_path: Path, name: str, split: str) -> None:
     trial = only(raw_set(tmp_path, {f"{name}/v": ROWS}))
-    assert (trial.split, trial.labels, trial.rows) == (split, {0: 0, 2: 3}, 3)
+    assert (trial.split, by_frame(trial.labels), len(trial.labels)) == (split, {0: 0, 2: 3}, 3)
 
 
 def test_other_tracks_beside_it_do_not_disturb(tmp_path: Path) -> None:
     (tmp_path / "annotations/VA_Set/Train_Set").mkdir(parents=True)
     (tmp_path / "annotations/VA_Set/Train_Set/v.txt").write_text("valence,arousal\n0.1,0.2\n")
-    assert only(raw_set(tmp_path, {"Train_Set/v": ROWS})).rows == 3
+    assert len(only(raw_set(tmp_path, {"Train_Set/v": ROWS})).labels) == 3
 
 
 def test_no_root_and_several_roots_are_refused_by_name(tmp_path: Path) -> None:
@@ -87,50 +79,9 @@ def test_a_set_without_annotations_is_refused(tmp_path: Path) -> None:
         read(tmp_path, tmp_path / "annotations", 7)
 
 
-def test_the_eighth_class_is_kept_or_left_out(tmp_path: Path) -> None:
-    content = f"{HEADER_8}\n7\n6\n8\n"
-    assert labels(tmp_path, content, 8) == ({0: 7, 1: 6}, {Drop.LABEL_OUT_OF_RANGE: 1}, 3)
-    assert labels(tmp_path, content, 7) == ({1: 6}, {Drop.CLASS_EXCLUDED: 1, Drop.LABEL_OUT_OF_RANGE: 1}, 3)
-    assert labels(tmp_path, f"{HEADER}\n7\n6\n", 8) == ({1: 6}, {Drop.LABEL_OUT_OF_RANGE: 1}, 2)
-
-
-def test_classes_are_mapped_by_name(tmp_path: Path) -> None:
-    header = "Surprise, happiness ,OTHER,Neutral"
-    found = ({0: 6, 1: 4, 3: 0}, {Drop.CLASS_EXCLUDED: 1}, 4)
-    assert labels(tmp_path, f"{header}\n0\n1\n2\n3\n") == found
-
-
-def test_every_row_without_a_label_has_its_reason_and_keeps_its_place(tmp_path: Path) -> None:
-    rows = ["0", "-1", "x", "", "7", "-5", "1.0", "0,1", "2"]
-    expected = {Drop.LABEL_IGNORED: 1, Drop.LABEL_OUT_OF_RANGE: 2, Drop.LABEL_UNREADABLE: 4}
-    assert labels(tmp_path, "\n".join([HEADER, *rows])) == ({0: 0, 8: 2}, expected, 9)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        f"{HEADER}\n0\n-1\n3",
-        f"{HEADER}\n0\n-1\n3\n\n \n\t\n",
-        f"{HEADER}\r\n0\r\n-1\r\n3\r\n",
-        f"{HEADER}\r0\r-1\r3\r",
-        f"{HEADER}  \n0 \n -1\t\n3\n",
-        f"\ufeff{HEADER}\n0\n-1\n3\n",
-    ],
-    ids=["no newline", "blank end", "CRLF", "CR", "blanks", "BOM"],
-)
-def test_line_ends_blanks_and_marks_change_nothing(tmp_path: Path, content: str) -> None:
-    assert labels(tmp_path, content) == ({0: 0, 2: 3}, {Drop.LABEL_IGNORED: 1}, 3)
-
-
-@pytest.mark.parametrize("junk", [b"\x85", b"\x0c", b"\x1c", "\u2028".encode(), b"\xe9"])
-def test_a_damaged_row_never_moves_the_ones_below(tmp_path: Path, junk: bytes) -> None:
-    content = HEADER.encode() + b"\n0\n1" + junk + b"1\n3\n"
-    assert labels(tmp_path, content) == ({0: 0, 2: 3}, {Drop.LABEL_UNREADABLE: 1}, 3)
-
-
 def test_a_missing_header_and_a_foreign_encoding_are_noted(tmp_path: Path) -> None:
     found = raw_set(tmp_path, {"Train_Set/v": b"0\n\xe9\n7\n6"})
-    assert only(found).labels == {0: 0, 3: 6}
+    assert by_frame(only(found).labels) == {0: 0, 3: 6}
     assert only(found).note == "not UTF-8, read as Latin-1; no header line; Aff-Wild2's class order assumed"
     assert drops(found) == {("v", "train", "label_unreadable"): 1, ("v", "train", "class_excluded"): 1}
 
@@ -144,7 +95,10 @@ def test_a_missing_header_and_a_foreign_encoding_are_noted(tmp_path: Path) -> No
         (b"Neutral,Boredom\n0\n", "v.txt: header names 'boredom', which is none of Neutral, Anger"),
         (b"valence,arousal\n0.5,0.5\n", "v.txt: header names 'valence'"),
         (b"Neutral,Fear,neutral\n0\n", "v.txt: header names a class twice"),
-        (ROWS.encode("utf-16"), "v.txt: header names"),
+        (f"{HEADER}\n".encode("utf-16"), "v.txt: no rows"),
+        (ROWS.encode("utf-16-le"), "v.txt: header names"),
+        (bytes(100), "v.txt: header names"),
+        (ROWS.encode("utf-32"), "v.txt: header names"),
     ],
 )
 def test_an_unreadable_file_is_listed_with_the_reason(tmp_path: Path, content: bytes, said: str) -> None:
@@ -227,7 +181,62 @@ def test_a_name_list_may_name_a_video_that_is_missing(tmp_path: Path) -> None:
 def test_rows_are_never_taken_for_a_list_of_videos(tmp_path: Path) -> None:
     """Videos named 1 and 2, and rows without a header."""
     found = raw_set(tmp_path, {"Train_Set/1": "1\n2\n1\n"}, "1.mp4", "2.mp4")
-    assert only(found).labels == {0: 1, 1: 2, 2: 1}
+    assert by_frame(only(found).labels) == {0: 1, 1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_an_accent_may_be_spelled_in_two_ways(tmp_path: Path, forms: tuple[str, str]) -> None:
+    """Some systems decompose accents in file names, others compose them; the name in the tables is the same."""
+    annotation, video = (unicodedata.normalize(form, "Zoë_left") for form in forms)
+    trial = only(raw_set(tmp_path, {f"Train_Set/{annotation}": ROWS}, video.removesuffix("_left") + ".mp4"))
+    assert (trial.name, trial.video, trial.subject) == ("Zoë_left", "Zoë", "left")
+    assert trial.path.is_file()
+
+
+def test_of_two_spellings_of_one_name_one_is_read_and_the_other_listed(tmp_path: Path) -> None:
+    annotations = {f"Train_Set/{unicodedata.normalize(form, 'Zoë')}": ROWS for form in ("NFC", "NFD")}
+    found = raw_set(tmp_path, annotations, "Zoë.mp4")
+    assert only(found).name == "Zoë"
+    assert ("Zoë", "train", "annotation_unreadable") in drops(found)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_name_of_other_bytes_is_listed_and_can_be_written(tmp_path: Path, listed: bool) -> None:
+    name = os.fsdecode(b"caf\xe9\nbar")
+    annotations = {"Train_Set/v": ROWS} | ({f"Train_Set/{name}": ROWS} if listed else {})
+    found = raw_set(tmp_path, annotations, "v.mp4", f"{name}.mp4")
+    assert only(found).name == "v"
+    (entry,) = [entry for entry in found.dropped if entry.trial != "v"]
+    assert entry.reason == (Drop.VIDEO_UNREADABLE if listed else Drop.VIDEO_WITHOUT_ANNOTATION)
+    write_table(tmp_path / "drops.csv", drop_rows(found.dropped, "index"), DROP_COLUMNS)
+    assert "caf\\xe9\nbar" in (tmp_path / "drops.csv").read_text()
+
+
+def test_folders_links_and_loops_in_the_way_do_not_stop_the_others(tmp_path: Path) -> None:
+    videos, annotations = tmp_path / "videos", tmp_path / "annotations/EXPR_Set/Train_Set"
+    for folder in (videos, annotations / "w.txt", annotations / "list.txt", videos / "folder.mp4"):
+        folder.mkdir(parents=True)
+    (videos / "again").symlink_to(tmp_path, target_is_directory=True)
+    (videos / "loop.mp4").symlink_to("loop.mp4")
+    (videos / "gone.mp4").symlink_to("nowhere.mp4")
+    (annotations / "gone.txt").write_text(ROWS)
+    found = raw_set(tmp_path, {"Train_Set/v": ROWS}, "v.mp4", "w.mp4")
+    assert only(found).name == "v"
+    told = {key for key in drops(found) if key[0] != "v"}
+    assert told == {
+        ("w", "train", "annotation_unreadable"),
+        ("list", "train", "video_missing"),
+        ("gone", "train", "video_missing"),
+    }
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_listed(tmp_path: Path) -> None:
+    raw_set(tmp_path, {"Train_Set/v": ROWS, "Train_Set/w": ROWS}, "v.mp4", "w.mp4")
+    (tmp_path / "annotations/EXPR_Set/Train_Set/w.txt").chmod(0)
+    found = read(tmp_path, tmp_path / "annotations", 7)
+    assert only(found).name == "v"
+    assert ("w", "train", "annotation_unreadable") in drops(found)
 
 
 def readme_counts(demo: Path) -> dict[str, list[int]]:
@@ -240,9 +249,9 @@ def test_the_demo_set_counts_as_its_readme_says(demo: Path) -> None:
     found = read(demo / "raw", demo / "raw/annotations", 7)
     for split, name in (("train", "train"), ("val", "validation")):
         trials = [trial for trial in found.trials if trial.split == split]
-        counted = Counter(label for trial in trials for label in trial.labels.values())
+        counted = Counter(label for trial in trials for label in by_frame(trial.labels).values())
         ignored = sum(frames for key, frames in drops(found).items() if key[1:] == (split, "label_ignored"))
-        expected = [counted[index] for index in range(7)] + [ignored, sum(trial.rows for trial in trials)]
+        expected = [counted[index] for index in range(7)] + [ignored, sum(len(trial.labels) for trial in trials)]
         assert readme_counts(demo)[name] == expected
     assert {entry.reason for entry in found.dropped} == {Drop.LABEL_IGNORED, Drop.VIDEO_WITHOUT_ANNOTATION}
     unannotated = {(e.trial, e.split) for e in found.dropped if e.reason is Drop.VIDEO_WITHOUT_ANNOTATION}

@@ -14,15 +14,18 @@ import pytest
 from pipeline import engine, progress
 from pipeline.contract import UserError
 from pipeline.engine import Failure, Tally
+from pipeline.params import EngineParams
 
 ITEMS = list("abcdef")
 ORPHAN = """
 import sys
 from pathlib import Path
 from pipeline import engine
+from pipeline.params import EngineParams
 from tests.test_engine import linger
 if __name__ == "__main__":
-    engine.run_all(linger, [sys.argv[1]], name=str, label="x", unit="items", workers=1, max_failures=0)
+    one = EngineParams(workers=1, max_failures=0)
+    engine.run_all(linger, [sys.argv[1]], name=str, label="x", unit="items", engine=one)
 """
 
 
@@ -81,9 +84,8 @@ def linger(path: str) -> None:
 
 
 def run(task: Any, items: list[str] = ITEMS, *, workers: int = 2, max_failures: int = 0) -> Tally[Any]:
-    return engine.run_all(
-        task, items, name=str, label="align", unit="videos", workers=workers, max_failures=max_failures
-    )
+    how = EngineParams(workers=workers, max_failures=max_failures)
+    return engine.run_all(task, items, name=str, label="align", unit="videos", engine=how)
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -11,8 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import files, mismatch, tables, tar
-from pipeline.alignment import FACES_TAR, Aligned, AlignTask, TrialFrames, align_video
-from pipeline.contract import LANDMARK_STEP, MISMATCH_COLUMNS, POINT_COLUMNS, Drop, UserError, sample_key
+from pipeline.alignment import FACES, FACES_TAR, LANDMARKS, Aligned, AlignTask, TrialFrames, align_video
+from pipeline.contract import (
+    FACE_COLUMNS,
+    LANDMARK_COLUMNS,
+    LANDMARK_STEP,
+    MISMATCH_COLUMNS,
+    POINT_COLUMNS,
+    Drop,
+    UserError,
+    sample_key,
+)
 from pipeline.datasets.base import Dropped
 from pipeline.extraction import FRAMES_TAR, Extracted, ExtractTask, extract_video
 from pipeline.faces import FrameSize
@@ -22,6 +31,14 @@ from pipeline.params import AlignParams, Params
 from tests.conftest import MakeVideo, Truth, number_of
 
 WANTED = (0, 12, 24, 36, 48)
+
+
+def landmarks_of(aligned: Aligned) -> pd.DataFrame:
+    return tables.read_table(aligned.folder / LANDMARKS, LANDMARK_COLUMNS)
+
+
+def faces_of(aligned: Aligned) -> pd.DataFrame:
+    return tables.read_table(aligned.folder / FACES, FACE_COLUMNS)
 
 
 def extract_task(path: Path, store: Path, **changes: Any) -> ExtractTask:
@@ -113,10 +130,10 @@ def test_a_video_that_is_none_leaves_no_entry(tmp_path: Path) -> None:
 
 def test_each_subject_is_the_person_on_its_side_in_every_frame(aligned: Aligned, truth: Truth) -> None:
     assert aligned.dropped == []
-    assert sorted(zip(aligned.landmarks["subject"], aligned.landmarks["frame_index"], strict=True)) == [
+    assert sorted(zip(landmarks_of(aligned)["subject"], landmarks_of(aligned)["frame_index"], strict=True)) == [
         (side, index) for side in ("left", "right") for index in WANTED
     ]
-    for row in aligned.landmarks.to_dict("records"):
+    for row in landmarks_of(aligned).to_dict("records"):
         points = np.array([row[column] for column in POINT_COLUMNS]).reshape(5, 2)
         away = {side: np.abs(points - truth["demo-012", row["frame_index"], side]).mean() for side in ("left", "right")}
         assert min(away, key=lambda side: away[side]) == row["subject"]
@@ -126,9 +143,9 @@ def test_each_subject_is_the_person_on_its_side_in_every_frame(aligned: Aligned,
 def test_every_face_lies_where_its_row_says(aligned: Aligned) -> None:
     content = (aligned.folder / FACES_TAR).read_bytes()
     keys = {sample_key(f"demo-012_{side}", index) for side in ("left", "right") for index in WANTED}
-    assert set(aligned.faces["key"]) == keys
+    assert set(faces_of(aligned)["key"]) == keys
     assert {name.removesuffix(".jpg") for name, _ in tar.read_members(aligned.folder / FACES_TAR)} == keys
-    for row in aligned.faces.to_dict("records"):
+    for row in faces_of(aligned).to_dict("records"):
         face = decode_jpeg(content[row["offset"] : row["offset"] + row["size"]])
         assert face.shape == (224, 224, 3)
         assert row["tar"] == "demo-012.tar"
@@ -139,8 +156,8 @@ def test_finished_alignment_is_not_redone(two_people: AlignTask, aligned: Aligne
     before, without = (aligned.folder / FACES_TAR).stat(), dataclasses.replace(two_people, frames_tar=Path("/absent"))
     again = align_video(without)
     assert (again.folder / FACES_TAR).stat() == before
-    pd.testing.assert_frame_equal(again.landmarks, aligned.landmarks)
-    pd.testing.assert_frame_equal(again.faces, aligned.faces)
+    pd.testing.assert_frame_equal(landmarks_of(again), landmarks_of(aligned))
+    pd.testing.assert_frame_equal(faces_of(again), faces_of(aligned))
     for change in ({"min_face": 50}, {"min_confidence": 0.8}, {"quality": 90}):
         with pytest.raises(UserError, match="absent"):
             align_video(dataclasses.replace(without, params=without.params.model_copy(update=change)))
@@ -151,7 +168,7 @@ def test_another_store_gets_the_same_bytes(demo: Path, tmp_path: Path, params: P
     trials = (trial("demo-012_left", "left"), trial("demo-012_right", "right"))
     again = align_video(align_task(extracted, tmp_path, params.align, *trials))
     assert (again.folder / FACES_TAR).read_bytes() == (aligned.folder / FACES_TAR).read_bytes()
-    pd.testing.assert_frame_equal(again.landmarks, aligned.landmarks)
+    pd.testing.assert_frame_equal(landmarks_of(again), landmarks_of(aligned))
 
 
 def test_crops_depend_on_their_parameters_and_on_nothing_else(two_people: AlignTask, aligned: Aligned) -> None:
@@ -165,9 +182,9 @@ def test_crops_depend_on_their_parameters_and_on_nothing_else(two_people: AlignT
 
 def test_a_renamed_video_refers_to_its_own_tar(two_people: AlignTask, aligned: Aligned) -> None:
     renamed = align_video(dataclasses.replace(two_people, video="with space"))
-    assert set(renamed.faces["tar"]) == {"with%20space.tar"}
-    assert set(renamed.landmarks["video"]) == {"with space"}
-    assert set(aligned.faces["tar"]) == {"demo-012.tar"}
+    assert set(faces_of(renamed)["tar"]) == {"with%20space.tar"}
+    assert set(landmarks_of(renamed)["video"]) == {"with space"}
+    assert set(faces_of(aligned)["tar"]) == {"demo-012.tar"}
 
 
 def test_frames_without_their_subject_are_counted_with_the_reason(
@@ -182,7 +199,7 @@ def test_frames_without_their_subject_are_counted_with_the_reason(
     trials = (trial("demo-007", "", wanted), trial("nobody", "right", wanted))
     task = align_task(extracted, tmp_path, params.align, *trials)
     found = align_video(dataclasses.replace(task, trials=trials[:1]))
-    assert found.landmarks["frame_index"].tolist() == sorted(there)
+    assert landmarks_of(found)["frame_index"].tolist() == sorted(there)
     assert reasons(found.dropped) == {("demo-007", Drop.NO_FACE): 1}
     lost = reasons(align_video(dataclasses.replace(task, size=FrameSize(width=10**6, height=240))).dropped)
     assert lost[("nobody", Drop.SUBJECT_NOT_FOUND)] == 2

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from pipeline import faces, geometry, images
 from pipeline.contract import FACE_SIZE, LANDMARK_STEP
@@ -182,3 +183,36 @@ def test_a_large_face_does_not_alias() -> None:
     points, _ = placed(5.0, 0.0)
     face = images.warp_face(board, geometry.similarity(points - points.mean(0) + 600, geometry.template(1.0)))
     assert face[30:-30, 30:-30].std() < 12
+
+
+@pytest.mark.parametrize("yaw", [-40, -10, 0, 25])
+@pytest.mark.parametrize("pitch", [-20, 0, 15])
+@pytest.mark.parametrize("roll", [-30, 0, 10])
+def test_pose_is_that_of_the_mean_head_however_it_is_turned_moved_and_scaled(yaw: int, pitch: int, roll: int) -> None:
+    """An independent rotation (scipy): roll about the line of sight, after pitch, after yaw."""
+    turned = Rotation.from_euler("zxy", [roll, -pitch, -yaw], degrees=True).apply(geometry._HEAD)
+    estimated = geometry.pose(turned[:, :2] * 1.7 + (300, 200))
+    # `zxy` (extrinsic) and the direction of the face agree exactly while two of the three angles are small
+    looks = Rotation.from_euler("zxy", [roll, -pitch, -yaw], degrees=True).apply([0, 0, -1])
+    assert estimated.yaw == pytest.approx(np.degrees(np.arctan2(looks[0], -looks[2])), abs=0.06)
+    assert estimated.pitch == pytest.approx(np.degrees(np.arcsin(looks[1])), abs=0.06)
+
+
+def test_signs_of_the_pose() -> None:
+    frontal = geometry.template(1.0)
+    nose_right, nose_down = frontal.copy(), frontal.copy()
+    nose_right[2, 0] += 10
+    nose_down[2, 1] += 10
+    clockwise = np.array([[x * 0.9 - y * 0.3, x * 0.3 + y * 0.9] for x, y in frontal])
+    assert abs(geometry.pose(frontal).yaw) < 3
+    assert geometry.pose(nose_right).yaw > 5
+    assert geometry.pose(nose_down).pitch > geometry.pose(frontal).pitch + 5
+    assert geometry.pose(clockwise).roll == pytest.approx(np.degrees(np.arctan2(0.3, 0.9)), abs=2)
+    assert geometry.pose(np.zeros((5, 2))) == (0, 0, 0)
+
+
+def test_scaling_a_face_keeps_pixel_centres() -> None:
+    face = geometry.Detection(box=np.array([0.0, 0, 9, 9]), points=np.full((5, 2), 4.5), probability=1.0)
+    double = geometry.scaled(face, np.array([2.0, 2.0]))
+    assert double.box.tolist() == [0.5, 0.5, 18.5, 18.5] and (double.points == 9.5).all()
+    assert geometry.scaled(face, np.array([1.0, 1.0])) is face

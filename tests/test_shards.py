@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import shards
-from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, SAMPLE_COLUMNS, UserError
+from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, POSE_COLUMNS, SAMPLE_COLUMNS, UserError
 from pipeline.images import decode_jpeg
 from pipeline.shards import ShardReader
 from pipeline.tables import read_table
@@ -100,10 +100,10 @@ def test_webdataset_reads_what_was_written(whole: Path) -> None:
 
 def test_a_record_tells_where_its_face_was(tmp_path: Path) -> None:
     (tmp_path / "faces.tar").write_bytes(b"xxJPEGyy")
-    numbers = {name: float(index) for index, name in enumerate((*BOX_COLUMNS, *POINT_COLUMNS))}
+    numbers = {name: float(index) for index, name in enumerate((*BOX_COLUMNS, *POINT_COLUMNS, *POSE_COLUMNS))}
     row = {"key": "a_000007", "label": 3, "tar": "faces.tar", "offset": 2, "size": 4, "track": 5, "probability": 0.75}
     row |= {"split": "train", "trial": "a_left", "video": "a", "subject": "left", "frame_index": 7, "shard": ""}
-    samples = pd.DataFrame([row | numbers | {"brightness": 101.5, "sharpness": 12.25}])
+    samples = pd.DataFrame([row | numbers | {"brightness": 101.5, "sharpness": 12.25, "interpolated": True}])
     task = shards.ShardTask(
         path=tmp_path / "out" / "s.tar", split="train", samples=samples, source="here", faces=tmp_path, classes=7
     )
@@ -119,6 +119,8 @@ def test_a_record_tells_where_its_face_was(tmp_path: Path) -> None:
         "source": "here",
         "track": 5,
         "probability": 0.75,
+        "interpolated": True,
+        "pose": {"yaw": 14, "pitch": 15, "roll": 16},
         "box": [0, 1, 2, 3],
         "landmarks": [[4, 5], [6, 7], [8, 9], [10, 11], [12, 13]],
         "quality": {"interocular": round(math.sqrt(8), 3), "brightness": 101.5, "sharpness": 12.25},

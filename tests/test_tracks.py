@@ -184,3 +184,43 @@ def test_the_choice_does_not_depend_on_the_order_of_detections() -> None:
     backwards = {i: faces[::-1] for i, faces in frames.items()}
     for subject in ("", "left", "right"):
         assert chosen(link(frames), subject) == chosen(link(backwards), subject)
+
+
+@pytest.mark.parametrize(("max_bridge", "filled"), [(0, []), (4, []), (5, [3, 5]), (9, [3, 5])])
+def test_short_gaps_are_bridged_on_the_straight_line_and_marked(max_bridge: int, filled: list[int]) -> None:
+    (track,) = link({0: [face(100)], 1: [face(100)], 3: [], 5: [], 6: [face(110)], 20: []}, max_gap=10)
+    tracks.bridge(track, [0, 1, 3, 5, 6, 20], max_bridge=max_bridge)
+    assert list(track.faces) == sorted([0, 1, 6, *filled])
+    assert [index for index, seen in track.faces.items() if seen.interpolated] == filled
+    for index in filled:
+        assert tracks.centre_x(track.faces[index].box) == pytest.approx(100 + 10 * (index - 1) / 5, abs=1 / 64)
+
+
+def test_no_track_crosses_a_cut() -> None:
+    frames = {index: [face(100)] for index in range(6)}
+    assert spans(tracks.link(frames, min_overlap=0.3, max_gap=5, cuts={0, 3})) == [[0, 1, 2], [3, 4, 5]]
+    assert spans(tracks.link({0: [face(1)], 3: [], 4: [face(1)]}, min_overlap=0.3, max_gap=5, cuts={3})) == [[0], [4]]
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 3.0])
+def test_smoothing_keeps_straight_movement_and_quiets_jitter(deviation: float) -> None:
+    luck = np.random.default_rng(1)
+    jitter = luck.normal(0, 2, 4000)
+    straight = Track(0, {index: face(100 + 2 * index) for index in range(4000)})
+    shaking = Track(0, {index: face(100 + float(jitter[index])) for index in range(4000)})
+    for track in (straight, shaking):
+        tracks.smooth(track, deviation=deviation)
+    middle = range(20, 3980)
+    assert all(abs(tracks.centre_x(straight.faces[i].box) - 100 - 2 * i) <= 1 / 32 for i in middle)
+    left = np.std([tracks.centre_x(shaking.faces[i].box) for i in middle])
+    # independent jitter averaged with weights w shrinks to sqrt(sum of w squared)
+    offsets = np.arange(-12, 13)
+    weights = np.exp(-0.5 * (offsets / deviation) ** 2) * (np.abs(offsets) <= 3 * deviation)
+    expected = 2 * np.sqrt((weights**2).sum()) / weights.sum()
+    assert left == pytest.approx(expected, rel=0.1)
+
+
+def test_smoothing_reaches_across_frames_by_their_index_not_their_count() -> None:
+    track = Track(0, {0: face(100), 100: face(200)})
+    tracks.smooth(track, deviation=1.0)
+    assert [tracks.centre_x(seen.box) for seen in track.faces.values()] == [100, 200]

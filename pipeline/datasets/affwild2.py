@@ -1,12 +1,13 @@
 """Aff-Wild2's expression annotations (2020 to today) beside its videos: folders as they are found in the wild."""
 
-import io
-from collections import Counter
-from dataclasses import dataclass
+import os
+import unicodedata
 from pathlib import Path
 
-from pipeline.contract import CLASSES, SUBJECTS, Drop, UserError
+from pipeline.contract import SUBJECTS, Drop, UserError
+from pipeline.datasets.annotation import read_annotation, read_text
 from pipeline.datasets.base import Dropped, RawSet, Trial
+from pipeline.datasets.leakage import keep_one_split
 
 ROOTS = ("EXPR_Set", "EXPR_Recognition_Challenge", "EXPR_Classification_Challenge")
 SPLIT_FOLDERS = {
@@ -16,10 +17,6 @@ SPLIT_FOLDERS = {
     "Test_Set": "test",
 }
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".wmv", ".mpg")
-IGNORE = -1
-
-_CLASS_OF = {name.lower(): index for index, name in enumerate(CLASSES)}
-_PRECEDENCE = ("test", "val", "train")
 
 
 def read(raw: Path, annotations: Path, classes: int) -> RawSet:
@@ -44,13 +41,14 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
                 if match := _video_of(name, videos):
                     listed[match[0]] = split
                 else:
-                    detail = f"{path.name} lists {name}, but no such video is under index.raw"
+                    detail = f"{_name(path.name)} lists {name}, but no such video is under index.raw"
                     found.dropped.append(Dropped(trial=name, split=split, reason=Drop.VIDEO_MISSING, detail=detail))
             if not names:
                 _add_trial(found, path, split, videos, classes)
     if not found.trials and not found.dropped:
         raise UserError(f"{root}: no annotation files; expected {', '.join(SPLIT_FOLDERS)} with one .txt a video")
-    _keep_one_split_a_video(found)
+    found.trials, lost = keep_one_split(found.trials, same=lambda trial: trial.video, reason=Drop.SPLIT_CONFLICT)
+    found.dropped += lost
     _report_unannotated(found, videos, listed)
     return found
 
@@ -79,15 +77,24 @@ def _find_videos(raw: Path) -> dict[str, list[Path]]:
     videos: dict[str, list[Path]] = {}
     for path in sorted(raw.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file():
-            videos.setdefault(path.stem, []).append(path)
+            videos.setdefault(_name(path.stem), []).append(path)
     return videos
+
+
+def _name(text: str) -> str:
+    """One spelling of a name: accents composed (systems differ in that), bytes that are not UTF-8 as `\\xNN`."""
+    return unicodedata.normalize("NFC", os.fsencode(text).decode(errors="backslashreplace"))
 
 
 def _name_list(path: Path, videos: dict[str, list[Path]]) -> list[str]:
     """The names in a file like `test_set.txt`, which lists videos; none if the file is an annotation."""
-    if _video_of(path.stem, videos):
+    if _video_of(_name(path.stem), videos):
         return []
-    lines = [line.strip() for line in _text(path)[0].splitlines() if line.strip()]
+    try:
+        text, _ = read_text(path)
+    except UserError:
+        return []
+    lines = [_name(line.strip()) for line in text.splitlines() if line.strip()]
     return lines if any(_video_of(name, videos) for name in lines) else []
 
 
@@ -103,135 +110,42 @@ def _video_of(trial: str, videos: dict[str, list[Path]]) -> tuple[str, str] | No
 
 
 def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Path]], classes: int) -> None:
-    match = _video_of(path.stem, videos)
+    name = _name(path.stem)
+
+    def drop(reason: Drop, *, frames: int = 0, detail: str = "") -> None:
+        found.dropped.append(Dropped(trial=name, split=split, reason=reason, frames=frames, detail=_name(detail)))
+
+    match = _video_of(name, videos)
     if match is None:
-        detail = f"no video named {path.stem} (or without _left, _right) under index.raw"
-        found.dropped.append(Dropped(trial=path.stem, split=split, reason=Drop.VIDEO_MISSING, detail=detail))
+        drop(Drop.VIDEO_MISSING, detail=f"no video named {name} (or without _left, _right) under index.raw")
         return
     video, subject = match
+    source, *others = videos[video]
+    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
+        drop(Drop.VIDEO_UNREADABLE, detail="the bytes of its path are not UTF-8; rename it and its annotation")
+        return
+    if any(trial.name == name and trial.split == split for trial in found.trials):
+        drop(Drop.ANNOTATION_UNREADABLE, detail="another file has this name too, spelled with other bytes")
+        return
     try:
         annotation = read_annotation(path, classes)
     except UserError as error:
-        found.dropped.append(
-            Dropped(trial=path.stem, split=split, reason=Drop.ANNOTATION_UNREADABLE, detail=str(error))
-        )
+        drop(Drop.ANNOTATION_UNREADABLE, detail=str(error))
         return
-    notes = [annotation.note] if annotation.note else []
-    if len(videos[video]) > 1:
-        notes.append(f"several videos named {video}; read {videos[video][0].name}")
+    notes = [annotation.note] + [f"several videos named {video}; read {source.name}"] * bool(others)
     found.trials.append(
         Trial(
-            name=path.stem,
+            name=name,
             video=video,
             subject=subject,
             split=split,
-            path=videos[video][0],
-            rows=annotation.rows,
+            path=source,
             labels=annotation.labels,
-            note="; ".join(notes),
+            note="; ".join(filter(None, notes)),
         )
     )
-    found.dropped += [
-        Dropped(trial=path.stem, split=split, reason=reason, frames=frames)
-        for reason, frames in annotation.dropped.items()
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """One annotation file: usable labels by frame index, the number of rows, and what was left out."""
-
-    labels: dict[int, int]
-    rows: int
-    dropped: Counter[Drop]
-    note: str = ""
-
-
-def read_annotation(path: Path, classes: int) -> Annotation:
-    """Reads a header line of class names, then one integer a frame; −1 means ignore.
-
-    Tolerates CRLF, blanks, a missing header (Aff-Wild2's order is assumed) and bytes that are not UTF-8, and says so.
-
-    Raises:
-        UserError: if the file has no row, or names a class that is not one of `CLASSES`.
-    """
-    text, note = _text(path)
-    lines = [line.strip() for line in io.StringIO(text.rstrip(), newline=None)]
-    order: list[int] | None = None
-    if lines and _as_int(lines[0]) is None:
-        order = _header_order(path, lines.pop(0))
-    elif lines:
-        note = "; ".join(filter(None, [note, "no header line; Aff-Wild2's class order assumed"]))
-    if not lines:
-        raise UserError(f"{path.name}: no rows")
-    order = order or list(range(len(CLASSES)))
-    labels: dict[int, int] = {}
-    dropped: Counter[Drop] = Counter()
-    for frame_index, line in enumerate(lines):
-        label = _label(line, order, classes)
-        if isinstance(label, Drop):
-            dropped[label] += 1
-        else:
-            labels[frame_index] = label
-    return Annotation(labels=labels, rows=len(lines), dropped=dropped, note=note)
-
-
-def _text(path: Path) -> tuple[str, str]:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig"), ""
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), "not UTF-8, read as Latin-1"
-
-
-def _as_int(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _header_order(path: Path, header: str) -> list[int]:
-    names = [name.strip().lower() for name in header.split(",")]
-    unknown = [name for name in names if name not in _CLASS_OF]
-    if unknown:
-        raise UserError(f"{path.name}: header names {unknown[0][:40]!r}, which is none of {', '.join(CLASSES)}")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path.name}: header names a class twice")
-    return [_CLASS_OF[name] for name in names]
-
-
-def _label(line: str, order: list[int], classes: int) -> int | Drop:
-    value = _as_int(line)
-    if value is None:
-        return Drop.LABEL_UNREADABLE
-    if value == IGNORE:
-        return Drop.LABEL_IGNORED
-    if not 0 <= value < len(order):
-        return Drop.LABEL_OUT_OF_RANGE
-    return order[value] if order[value] < classes else Drop.CLASS_EXCLUDED
-
-
-def _keep_one_split_a_video(found: RawSet) -> None:
-    """A video in two splits would leak: the evaluation splits keep it, training loses it, and it is listed."""
-    split_of: dict[str, str] = {}
-    for split in _PRECEDENCE:
-        for trial in found.trials:
-            if trial.split == split:
-                split_of.setdefault(trial.video, split)
-    for trial in found.trials:
-        if split_of[trial.video] != trial.split:
-            detail = f"video {trial.video} is also in split {split_of[trial.video]}, which keeps it"
-            found.dropped.append(
-                Dropped(
-                    trial=trial.name,
-                    split=trial.split,
-                    reason=Drop.SPLIT_CONFLICT,
-                    frames=len(trial.labels),
-                    detail=detail,
-                )
-            )
-    found.trials = [trial for trial in found.trials if split_of[trial.video] == trial.split]
+    for reason, frames in annotation.dropped.items():
+        drop(reason, frames=frames)
 
 
 def _report_unannotated(found: RawSet, videos: dict[str, list[Path]], listed: dict[str, str]) -> None:

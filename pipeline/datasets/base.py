@@ -4,10 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.contract import Drop
 
+NO_LABEL = -1
+"""Stands for a row whose label cannot be used."""
 
-@dataclass(frozen=True, kw_only=True)
+Labels = NDArray[np.int8]
+"""Class index of each annotation row, or `NO_LABEL`. Row i belongs to frame i, both from 0."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
     """The annotation of one person in one video."""
 
@@ -16,10 +25,13 @@ class Trial:
     subject: str
     split: str
     path: Path
-    rows: int
-    labels: dict[int, int]
-    """Frame index (from 0) to class index; frames without a usable label are absent."""
+    labels: Labels
     note: str = ""
+
+    @property
+    def labelled(self) -> int:
+        """Frames with a usable label."""
+        return int(np.count_nonzero(self.labels != NO_LABEL))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,14 @@
 import pandas as pd
 
 from pipeline import engine, files, tables
-from pipeline.alignment import FACES_TAR, Aligned, AlignTask, align_video
+from pipeline.alignment import FACES, FACES_TAR, LANDMARKS, Aligned, AlignTask, align_video
 from pipeline.contract import (
     DROP_COLUMNS,
     FACE_COLUMNS,
     FRAME_COLUMNS,
     LANDMARK_COLUMNS,
     MISMATCH_COLUMNS,
+    SUBJECT_COLUMNS,
     VIDEO_COLUMNS,
     Drop,
     Paths,
@@ -36,23 +37,22 @@ def align_all(params: Params) -> None:
         name=lambda task: task.video,
         label="align",
         unit="videos",
-        workers=params.engine.workers,
-        max_failures=params.engine.max_failures,
+        engine=params.engine,
     )
-    if not any(len(aligned.faces) for aligned in tally.results.values()):
+    if not any(aligned.faces for aligned in tally.results.values()):
         raise UserError("no face found in any video; try a lower align.min_face or align.min_confidence")
     earlier = tables.read_table(paths.frames / "drops.parquet", DROP_COLUMNS)
-    dropped = _dropped(tally, tasks)
-    drops = pd.concat([earlier, tables.table(drop_rows(dropped, "align"), DROP_COLUMNS)])
-    landmarks = pd.concat([aligned.landmarks for aligned in tally.results.values()])
+    drops = pd.concat([earlier, tables.table(drop_rows(_dropped(tally, tasks), "align"), DROP_COLUMNS)])
     with files.fresh_folder(paths.faces) as folder:
         for video, aligned in tally.results.items():
             files.link_or_copy(aligned.folder / FACES_TAR, folder / f"{escape(video)}.tar")
-        faces = pd.concat([aligned.faces for aligned in tally.results.values()])
-        tables.write_table(folder / "faces.parquet", faces, FACE_COLUMNS)
+        folders = [aligned.folder for aligned in tally.results.values()]
+        tables.join_tables(folder / FACES, [part / FACES for part in folders], FACE_COLUMNS)
         tables.write_table(folder / "drops.parquet", drops, DROP_COLUMNS)
         tables.write_table(folder / "trials.parquet", trials, MISMATCH_COLUMNS)
-    tables.write_table(paths.landmarks, landmarks, LANDMARK_COLUMNS)
+    tables.join_tables(paths.landmarks, [part / LANDMARKS for part in folders], LANDMARK_COLUMNS)
+    subjects = [row for aligned in tally.results.values() for row in aligned.subjects]
+    tables.write_table(paths.subjects, subjects, SUBJECT_COLUMNS)
 
 
 def _dropped(tally: engine.Tally[Aligned], tasks: list[AlignTask]) -> list[Dropped]:

@@ -5,7 +5,6 @@ import pandas as pd
 from pipeline import engine, files, tables
 from pipeline.contract import (
     DROP_COLUMNS,
-    FRAME_COLUMNS,
     MISMATCH_COLUMNS,
     TRIAL_COLUMNS,
     VIDEO_COLUMNS,
@@ -16,14 +15,14 @@ from pipeline.datasets.base import drop_rows
 from pipeline.extraction import FRAMES_TAR, extract_video
 from pipeline.mismatch import compare
 from pipeline.params import Params
-from pipeline.plan import extract_tasks
+from pipeline.plan import extract_tasks, read_frames
 from pipeline.stage import run_stage
 
 
 def extract_all(params: Params) -> None:
     """Decodes every indexed video and assembles the frames folder from the work store."""
     paths = Paths(dataset=params.dataset)
-    frames = tables.read_table(paths.index, FRAME_COLUMNS)
+    frames = read_frames(paths)
     trials = tables.read_table(paths.trials, TRIAL_COLUMNS)
     tally = engine.run_all(
         extract_video,
@@ -31,8 +30,7 @@ def extract_all(params: Params) -> None:
         name=lambda task: task.video,
         label="extract",
         unit="videos",
-        workers=params.engine.workers,
-        max_failures=params.engine.max_failures,
+        engine=params.engine,
     )
     reasons = {failure.name: failure.reason for failure in tally.failures}
     mismatch, dropped = compare(

@@ -32,7 +32,7 @@ def shard_all(params: Params) -> None:
             name=lambda task: task.path.name,
             label="shard",
             unit="shards",
-            workers=params.engine.workers,
+            engine=params.engine,
             max_failures=0,
         )
         written = list(tally.results.values())

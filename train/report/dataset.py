@@ -39,6 +39,10 @@ REASONS = {
         "In two splits",
         "The video is also in another split, which keeps it, so that nothing leaks.",
     ),
+    Drop.DUPLICATE_VIDEO: (
+        "Same content in two splits",
+        "A video of another name and split has the same content; that split keeps it, so that nothing leaks.",
+    ),
     Drop.VIDEO_MISSING: ("Video missing", "There is an annotation, but no video of that name."),
     Drop.VIDEO_UNREADABLE: ("Unreadable video", "The video could not be opened, or not decoded to its end."),
     Drop.VIDEO_WITHOUT_ANNOTATION: (

@@ -8,6 +8,7 @@ class MTCNN(torch.nn.Module):
     rnet: torch.nn.Module
     onet: torch.nn.Module
     thresholds: list[float]
+    min_face_size: int
     def __init__(
         self,
         *,

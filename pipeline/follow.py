@@ -1,0 +1,144 @@
+"""Faces of successive frames: a known face costs the refinement nets only; the whole frame is searched now and then.
+
+It is searched at the start, at a shot cut, when a face is lost, and at growing intervals. What a search finds is
+followed backward too, into the frames since the search before: a face that enters between two searches is not missed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import Detection
+from pipeline.tracks import overlap
+from pipeline.video import Image
+
+_KEPT = 0.7
+"""O-Net's own threshold: a known face that falls below it is lost."""
+
+_SAME = 0.4
+"""Two boxes of one frame that overlap by more are one face."""
+
+_ESTABLISHED = 5
+"""A face that was followed for so many frames is searched for at once when it is lost; a flicker is not."""
+
+_GLANCE_SIDE = 32
+_CUT_DIFFERENCE = 24.0
+"""Mean difference of the glances (luma, 0 to 255) from which two successive frames belong to different shots."""
+
+
+class Finder(Protocol):
+    """What following needs of a detector."""
+
+    def search(self, picture: Image, *, thorough: bool) -> list[Detection]:
+        """Faces anywhere in the picture."""
+
+    def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
+        """Faces near these boxes, in their order; a low probability where there is none."""
+
+
+@dataclass(kw_only=True)
+class Followed:
+    """One frame and its faces in pixels of its picture; `cut` if a new shot begins with it."""
+
+    frame_index: int
+    picture: Image
+    faces: list[Detection]
+    cut: bool
+
+
+@dataclass(kw_only=True)
+class Follower:
+    """Follows the faces of one video."""
+
+    finder: Finder
+    search_every: int
+    """The longest interval between two searches, in frames given."""
+    max_gap: int
+    """Frames that lie further apart (by index) count as different shots."""
+    searches: int = 0
+    """Whole-frame searches so far."""
+
+    _known: list[tuple[Detection, int]] = field(default_factory=list)
+    """Faces of the frame before, and for how many frames each was followed."""
+    _held: list[Followed] = field(default_factory=list)
+    """Frames since the last search: they may still gain faces."""
+    _interval: int = 1
+    _last_index: int | None = None
+    _last_glance: NDArray[np.int16] | None = None
+
+    def follow(self, frames: Iterable[tuple[int, Image]]) -> Iterator[Followed]:
+        """Gives out every frame, in order, at most `search_every` frames late."""
+        for frame_index, picture in frames:
+            cut = self._is_cut(frame_index, picture)
+            if cut:
+                yield from self._release()
+                self._known, self._interval = [], 1
+            frame = Followed(frame_index=frame_index, picture=picture, faces=[], cut=cut)
+            lost = self._refind(frame)
+            if cut or lost:
+                self._interval = 1
+            if len(self._held) + 1 >= self._interval:
+                self._search(frame)
+                yield from self._release()
+                yield frame
+            else:
+                self._held.append(frame)
+        yield from self._release()
+
+    def _release(self) -> Iterator[Followed]:
+        yield from self._held
+        self._held = []
+
+    def _is_cut(self, frame_index: int, picture: Image) -> bool:
+        glance, before = _glance(picture), self._last_glance
+        last_index = self._last_index
+        self._last_glance, self._last_index = glance, frame_index
+        if before is None or last_index is None or frame_index - last_index > self.max_gap:
+            return True
+        return before.shape != glance.shape or float(np.abs(glance - before).mean()) >= _CUT_DIFFERENCE
+
+    def _refind(self, frame: Followed) -> bool:
+        """Looks for the faces of the frame before; tells whether an established one was lost."""
+        found = self.finder.refine(frame.picture, [face.box for face, _ in self._known])
+        ages = [age + 1 for _, age in self._known]
+        self._known, lost = [], False
+        for place in sorted(range(len(found)), key=lambda place: (-ages[place], place)):
+            face = found[place]
+            if face.probability >= _KEPT and not _among(face, frame.faces):
+                frame.faces.append(face)
+                self._known.append((face, ages[place]))
+            elif ages[place] > _ESTABLISHED:
+                lost = True
+        return lost
+
+    def _search(self, frame: Followed) -> None:
+        self.searches += 1
+        for face in self.finder.search(frame.picture, thorough=not frame.faces):
+            if face.probability >= _KEPT and not _among(face, frame.faces):
+                frame.faces.append(face)
+                self._known.append((face, 0))
+                self._trace_back(face)
+        self._interval = min(2 * self._interval, self.search_every)
+
+    def _trace_back(self, face: Detection) -> None:
+        for frame in reversed(self._held):
+            (face,) = self.finder.refine(frame.picture, [face.box])
+            if face.probability < _KEPT or _among(face, frame.faces):
+                return
+            frame.faces.append(face)
+
+
+def _among(face: Detection, others: Iterable[Detection]) -> bool:
+    return any(overlap(face.box, other.box) > _SAME for other in others)
+
+
+def _glance(picture: Image) -> NDArray[np.int16]:
+    """The picture in a few luma values, with the mean taken off: a flash or a fade is not a cut."""
+    step = max(1, min(picture.shape[:2]) // (4 * _GLANCE_SIDE))
+    small = cv2.resize(picture[::step, ::step], (_GLANCE_SIDE, _GLANCE_SIDE), interpolation=cv2.INTER_AREA)
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
+    return (luma - round(float(luma.mean()))).astype(np.int16)

@@ -1,0 +1,180 @@
+"""Faces followed through real clips, measured against the whole-frame search of every frame and against the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import geometry, tracks
+from pipeline.detector import Detector
+from pipeline.faces import FrameSize, detect_faces, follow_faces
+from pipeline.follow import Followed, Follower
+from pipeline.geometry import Detection
+from pipeline.video import Image, read_frames
+from tests.conftest import Truth
+
+SIZE = FrameSize(width=320, height=240)
+SURE = 0.95
+Frames = list[tuple[int, Image]]
+
+
+def frames_of(demo: Path, video: str, *, begin: int = 0, end: int = 40) -> Frames:
+    path = next((demo / "raw/videos").rglob(f"{video}.*"))
+    wanted = set(range(begin, end))
+    return [(index, picture) for index, picture in read_frames(path, wanted) if picture is not None]
+
+
+@pytest.fixture(scope="module")
+def finder() -> Detector:
+    return Detector(min_face=40, device="cpu", working_side=640)
+
+
+def follower(finder: Detector, *, search_every: int = 15, max_gap: int = 30) -> Follower:
+    return Follower(finder=finder, search_every=search_every, max_gap=max_gap)
+
+
+def distance(face: Detection, points: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(face.points - points, axis=1).mean() / geometry.interocular(points))
+
+
+@pytest.mark.parametrize("video", ["demo-001", "demo-029"])
+def test_the_subject_is_found_wherever_every_frame_is_searched_and_as_exactly(
+    video: str, demo: Path, truth: Truth, finder: Detector
+) -> None:
+    frames = frames_of(demo, video)
+    reference = detect_faces(frames, finder, SIZE, min_confidence=SURE).faces
+    followed = follow_faces(frames, follower(finder), SIZE, min_confidence=0.9)
+    seen = [index for index, faces in reference.items() if len(faces) == 1]
+    assert len(seen) > 30 and followed.searches < len(frames) / 5
+    apart, errors, reference_errors = [], [], []
+    for index in seen:
+        (face,), (other,) = followed.faces[index], reference[index]
+        apart.append(distance(face, other.points))
+        errors.append(distance(face, truth[video, index, ""]))
+        reference_errors.append(distance(other, truth[video, index, ""]))
+    assert np.median(apart) < 0.045
+    assert np.mean(errors) < np.mean(reference_errors) * 1.03
+
+
+def test_two_people_are_both_followed(demo: Path, truth: Truth, finder: Detector) -> None:
+    frames = frames_of(demo, "demo-012", end=30)
+    followed = follow_faces(frames, follower(finder), FrameSize(width=426, height=240), min_confidence=0.9)
+    assert [len(faces) for faces in followed.faces.values()] == [2] * 30
+    linked = tracks.link(followed.faces, min_overlap=0.3, max_gap=30, cuts=set(followed.cuts))
+    assert len(linked) == 2
+    for track, side in zip(sorted(linked, key=lambda track: track.x), ("left", "right"), strict=True):
+        assert distance(track.faces[29], truth["demo-012", 29, side]) < 0.15
+
+
+def test_a_cut_is_noticed_at_its_frame_and_ends_every_track(demo: Path, finder: Detector) -> None:
+    first, second = frames_of(demo, "demo-001", end=12), frames_of(demo, "demo-029", end=12)
+    frames = list(enumerate(picture for _, picture in first + second))
+    followed = follow_faces(frames, follower(finder), SIZE, min_confidence=0.9)
+    assert followed.cuts == [0, 12]
+    linked = tracks.link(followed.faces, min_overlap=0.3, max_gap=30, cuts=set(followed.cuts))
+    assert [(min(track.faces), max(track.faces)) for track in linked] == [(0, 11), (12, 23)]
+
+
+def test_frames_far_apart_are_different_shots(demo: Path, finder: Detector) -> None:
+    frames = frames_of(demo, "demo-001", end=4) + frames_of(demo, "demo-001", begin=36, end=38)
+    assert [frame.frame_index for frame in follower(finder).follow(frames) if frame.cut] == [0, 36]
+
+
+def test_a_face_that_enters_between_two_searches_is_followed_back_to_its_first_frame(
+    demo: Path, finder: Detector
+) -> None:
+    """The face appears at frame 18; searches come at 0, 2, 6, 14 and 29."""
+    pictures = [picture for _, picture in frames_of(demo, "demo-001", end=36)]
+    empty = pictures[0].copy()
+    empty[:] = np.median(empty[:40], axis=(0, 1)).astype(np.uint8)
+    half_and_half = [np.hstack([empty, empty])] * 18 + [np.hstack([empty, picture]) for picture in pictures[18:]]
+    steady = [np.hstack([pictures[index], frame[:, 320:]]) for index, frame in enumerate(half_and_half)]
+    calm = Follower(finder=finder, search_every=15, max_gap=30)
+    found = {frame.frame_index: frame for frame in calm.follow(list(enumerate(steady)))}
+    entered = [index for index, frame in found.items() if len(frame.faces) == 2]
+    assert entered == list(range(18, 36)) and calm.searches <= 8
+
+
+def test_nobody_in_the_picture_is_nobody_and_costs_few_searches(finder: Detector) -> None:
+    luck = np.random.default_rng(0)
+    noise = [(index, luck.integers(0, 256, (120, 160, 3), dtype=np.uint8)) for index in range(40)]
+    calm = follower(finder)
+    assert all(frame.faces == [] for frame in calm.follow(noise))
+
+
+@dataclass
+class Scripted:
+    """A finder whose faces stand where a script says, and that counts what is asked of it."""
+
+    script: dict[int, list[float]]
+    """Frame to the horizontal centres of its faces."""
+    searched: list[int] = field(default_factory=list)
+
+    def _faces(self, picture: Image) -> list[Detection]:
+        return [self._face(x, 1.0) for x in self.script.get(int(picture[0, 0, 0]), [])]
+
+    def _face(self, x: float, probability: float) -> Detection:
+        box = np.array([x - 20, 20, x + 20, 60])
+        return Detection(box=box, points=np.tile(box[:2], (5, 1)), probability=probability)
+
+    def search(self, picture: Image, *, thorough: bool) -> list[Detection]:
+        self.searched.append(int(picture[0, 0, 0]))
+        return self._faces(picture)
+
+    def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
+        """The scripted face nearest to each box, if it is near."""
+        found = []
+        for box in boxes:
+            x = tracks.centre_x(box)
+            near = [face for face in self._faces(picture) if abs(tracks.centre_x(face.box) - x) < 15]
+            found.append(near[0] if near else self._face(x, 0.1))
+        return found
+
+
+def run(script: dict[int, list[float]], count: int, *, search_every: int = 15) -> tuple[list[Followed], Scripted]:
+    finder = Scripted(script)
+    frames = [(index, np.full((80, 200, 3), index, np.uint8)) for index in range(count)]
+    return list(Follower(finder=finder, search_every=search_every, max_gap=100).follow(frames)), finder
+
+
+def centres(frames: Sequence[Followed]) -> list[list[float]]:
+    return [sorted(tracks.centre_x(face.box) for face in frame.faces) for frame in frames]
+
+
+@pytest.mark.parametrize("search_every", [1, 2, 5, 15])
+@pytest.mark.parametrize("enters", range(1, 34, 3))
+def test_whenever_a_face_enters_it_is_there_from_that_frame_on(enters: int, search_every: int) -> None:
+    script = {index: [40.0] + [150.0] * (index >= enters) for index in range(50)}
+    frames, _ = run(script, 50, search_every=search_every)
+    assert [frame.frame_index for frame in frames] == list(range(50))
+    assert centres(frames)[: 50 - search_every] == [script[index] for index in range(50 - search_every)]
+
+
+def test_searches_grow_rare_and_a_lost_face_is_searched_for_at_once() -> None:
+    script = {index: [40.0] * (index < 40) for index in range(80)}
+    _, finder = run(script, 80)
+    assert finder.searched == [0, 2, 6, 14, 29, 40, 42, 46, 54, 69]
+
+
+def test_a_face_that_jumps_is_found_in_the_same_frame() -> None:
+    script = {index: [40.0 if index < 20 else 150.0] for index in range(40)}
+    frames, finder = run(script, 40)
+    assert centres(frames) == [script[index] for index in range(40)]
+    assert 20 in finder.searched
+
+
+def test_two_known_faces_never_become_one() -> None:
+    script = {index: [40.0, 40.0 + max(0, 30 - 2 * index)] if index < 12 else [40.0] for index in range(24)}
+    frames, _ = run(script, 24)
+    for frame in frames:
+        boxes = [face.box for face in frame.faces]
+        assert all(tracks.overlap(one, two) <= 0.4 for one in boxes for two in boxes if one is not two)
+
+
+def test_a_flicker_does_not_cause_a_search_each_time() -> None:
+    script = {index: [40.0] + [150.0] * (index % 3 == 0) for index in range(60)}
+    _, finder = run(script, 60)
+    assert len(finder.searched) < 15
