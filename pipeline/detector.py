@@ -24,7 +24,7 @@ _SMALLEST_SEARCHED = 20
 
 _LOOKS = ((0.0, 0.0), (-0.03, -0.03), (0.03, 0.03))
 """O-Net sees a known face this often, shifted by these shares of its side: the mean of the boxes and landmarks is
-steadier than one look. The probability is that of the best look, as MTCNN keeps the best of its overlapping candidates."""
+steadier than one look. The probability is the best look's, as MTCNN keeps the best of its overlapping candidates."""
 
 Square = tuple[int, int, int]
 """Left, top and side of a square of pixels, which may reach beyond the picture."""

@@ -13,29 +13,31 @@ _NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
 
 
 def _blank_header() -> bytes:
+    """What all headers have in common: no name, no size, and blanks for the checksum, as its sum wants them."""
     header = tarfile.TarInfo("")
     header.mode = _MODE
     blank = bytearray(header.tobuf(tarfile.USTAR_FORMAT))
-    blank[_CHECKSUM] = b" " * 8
+    blank[_SIZE], blank[_CHECKSUM] = bytes(12), b" " * 8
     return bytes(blank)
 
 
 _BLANK = _blank_header()
+_BLANK_SUM = sum(_BLANK)
 
 
 def member_header(name: str, size: int) -> bytes:
-    """The header of a regular file, 512 bytes: those of `tarfile`, whose own way takes fifteen times as long.
+    """The header of a regular file, 512 bytes: the same as `tarfile`'s, in a tenth of the time.
 
     Raises:
-        ValueError: if the name or the size does not fit USTAR's header.
+        ValueError: if the name is too long, or the content too large, for USTAR.
     """
     text, digits = name.encode(), b"%011o" % size
     if len(text) > 100 or len(digits) > 11:
-        raise ValueError(f"{name!r} of {size} bytes does not fit a USTAR header")
+        raise ValueError(f"name too long, or {size} bytes too large, for a USTAR header: {name!r}")
     header = bytearray(_BLANK)
     header[_NAME] = text.ljust(100, b"\0")
     header[_SIZE] = digits + b"\0"
-    header[_CHECKSUM] = b"%06o\0 " % sum(header)
+    header[_CHECKSUM] = b"%06o\0 " % (_BLANK_SUM + sum(text) + sum(digits))
     return bytes(header)
 
 
