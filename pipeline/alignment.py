@@ -19,8 +19,8 @@ from pipeline.contract import (
     sample_key,
 )
 from pipeline.datasets.base import Dropped
-from pipeline.faces import FrameSize, Sightings, crop_face, detect_faces, follow_faces, tracked
-from pipeline.follow import Follower
+from pipeline.faces import FrameSize, Sightings, crop_face, gathered, tracked
+from pipeline.follow import Follower, search_each
 from pipeline.geometry import Detection, pose
 from pipeline.params import AlignParams
 from pipeline.tracks import Track
@@ -182,10 +182,9 @@ def _look(task: AlignTask) -> Sightings:
 
     params, frames = task.params, _read_frames(task.frames_tar)
     detector = Detector(min_face=params.min_face, device=params.device, working_side=params.working_side)
-    if params.tracking == "off":
-        return detect_faces(frames, detector, task.size, min_confidence=params.min_confidence)
     follower = Follower(finder=detector, search_every=params.search_every, max_gap=params.max_gap)
-    return follow_faces(frames, follower, task.size, min_confidence=params.min_confidence)
+    looked = follower.follow(frames) if params.tracking == "on" else search_each(frames, detector)
+    return gathered(looked, params.min_confidence, size=task.size)
 
 
 def _crops(task: AlignTask, landmarks: list[dict[str, object]]) -> Path:

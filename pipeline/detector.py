@@ -26,6 +26,9 @@ _LOOKS = ((0.0, 0.0), (-0.03, -0.03), (0.03, 0.03))
 """O-Net sees a known face this often, shifted by these shares of its side: the mean of the boxes and landmarks is
 steadier than one look. The probability is the best look's, as MTCNN keeps the best of its overlapping candidates."""
 
+_BATCH = 16
+"""Frames that a GPU searches together; on a CPU a batch gains nothing."""
+
 Square = tuple[int, int, int]
 """Left, top and side of a square of pixels, which may reach beyond the picture."""
 
@@ -42,6 +45,7 @@ class Detector:
             working_side: longest side, in pixels, to which `search` shrinks a picture; None for no limit.
         """
         self.device = torch.device(resolve_device(device))
+        self.batch = 1 if self.device.type == "cpu" else _BATCH
         self._min_face, self._working_side = min_face, working_side
         self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=self.device)
         for net in (self._mtcnn.pnet, self._mtcnn.rnet, self._mtcnn.onet):

@@ -1,22 +1,16 @@
 """One video's frames to its faces: detection, then cropping from recorded landmarks. Knows neither labels nor DVC."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import geometry, images, tracks
-from pipeline.follow import Follower
+from pipeline.follow import Followed
 from pipeline.geometry import Detection, Points
 from pipeline.tracks import Track
 from pipeline.video import Image
-
-if TYPE_CHECKING:
-    from pipeline.detector import Detector
-
-_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +44,24 @@ class Sightings:
     searches: int
 
 
-def detect_faces(
-    frames: Iterable[tuple[int, Image]], detector: "Detector", size: FrameSize, *, min_confidence: float
-) -> Sightings:
-    """Searches every whole frame: the reference that following is measured against. Knows no shots."""
-    found: dict[int, list[Detection]] = {}
-    for batch in _batches(frames, _BATCH if detector.device.type != "cpu" else 1):
-        pictures = [picture for _, picture in batch]
-        for (frame_index, picture), faces in zip(batch, detector.detect(pictures), strict=True):
-            found[frame_index] = _sure(faces, size.factors(picture), min_confidence)
-    return Sightings(faces=found, cuts=[], searches=len(found))
+def gathered(frames: Iterable[Followed], min_confidence: float, *, size: FrameSize | None = None) -> Sightings:
+    """Keeps the sure faces of every frame.
 
-
-def follow_faces(
-    frames: Iterable[tuple[int, Image]], follower: Follower, size: FrameSize, *, min_confidence: float
-) -> Sightings:
-    """Follows faces from frame to frame."""
+    Args:
+        frames: as `Follower.follow` or `search_each` give them out.
+        min_confidence: least probability of a face.
+        size: of the video's frames; None if the pictures are as large.
+    """
     found: dict[int, list[Detection]] = {}
     cuts: list[int] = []
-    for frame in follower.follow(frames):
-        found[frame.frame_index] = _sure(frame.faces, size.factors(frame.picture), min_confidence)
+    searches = 0
+    for frame in frames:
+        sure = [face for face in frame.faces if face.probability >= min_confidence]
+        factors = size.factors(frame.picture) if size else np.ones(2)
+        found[frame.frame_index] = [geometry.scaled(face, factors) for face in sure]
         cuts += [frame.frame_index] * frame.cut
-    return Sightings(faces=found, cuts=cuts, searches=follower.searches)
+        searches += frame.searched
+    return Sightings(faces=found, cuts=cuts, searches=searches)
 
 
 def tracked(
@@ -101,18 +91,3 @@ def crop_face(picture: Image, points: Points, size: FrameSize, *, template_scale
         brightness=images.brightness(face),
         sharpness=images.sharpness(face),
     )
-
-
-def _sure(faces: Iterable[Detection], factors: NDArray[np.float64], min_confidence: float) -> list[Detection]:
-    return [geometry.scaled(face, factors) for face in faces if face.probability >= min_confidence]
-
-
-def _batches(frames: Iterable[tuple[int, Image]], length: int) -> Iterator[list[tuple[int, Image]]]:
-    batch: list[tuple[int, Image]] = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == length:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -6,6 +6,7 @@ followed backward too, into the frames since the search before: a face that ente
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import cv2
@@ -40,14 +41,28 @@ class Finder(Protocol):
         """Faces near these boxes, in their order; a low probability where there is none."""
 
 
+class Searcher(Protocol):
+    """What searching every frame needs of a detector."""
+
+    batch: int
+    """Pictures that go together."""
+
+    def detect(self, pictures: Sequence[Image]) -> list[list[Detection]]:
+        """Faces of each picture."""
+
+
 @dataclass(kw_only=True)
 class Followed:
-    """One frame and its faces in pixels of its picture; `cut` if a new shot begins with it."""
+    """One frame and its faces in pixels of its picture.
+
+    `cut` if a new shot begins with it, `searched` if the whole of it was searched.
+    """
 
     frame_index: int
     picture: Image
     faces: list[Detection]
     cut: bool
+    searched: bool = False
 
 
 @dataclass(kw_only=True)
@@ -59,8 +74,6 @@ class Follower:
     """The longest interval between two searches, in frames given."""
     max_gap: int
     """Frames that lie further apart (by index) count as different shots."""
-    searches: int = 0
-    """Whole-frame searches so far."""
 
     _known: list[tuple[Detection, int]] = field(default_factory=list)
     """Faces of the frame before, and for how many frames each was followed."""
@@ -116,7 +129,7 @@ class Follower:
         return lost
 
     def _search(self, frame: Followed) -> None:
-        self.searches += 1
+        frame.searched = True
         for face in self.finder.search(frame.picture, thorough=not frame.faces):
             if face.probability >= _KEPT and not _among(face, frame.faces):
                 frame.faces.append(face)
@@ -130,6 +143,20 @@ class Follower:
             if face.probability < _KEPT or _among(face, frame.faces):
                 return
             frame.faces.append(face)
+
+
+def search_each(frames: Iterable[tuple[int, Image]], searcher: Searcher) -> Iterator[Followed]:
+    """Searches every whole frame: the reference that following is measured against. Knows no shots."""
+    for batch in _batches(frames, searcher.batch):
+        pictures = [picture for _, picture in batch]
+        for (frame_index, picture), faces in zip(batch, searcher.detect(pictures), strict=True):
+            yield Followed(frame_index=frame_index, picture=picture, faces=faces, cut=False, searched=True)
+
+
+def _batches(frames: Iterable[tuple[int, Image]], length: int) -> Iterator[list[tuple[int, Image]]]:
+    waiting = iter(frames)
+    while batch := list(islice(waiting, length)):
+        yield batch
 
 
 def _among(face: Detection, others: Iterable[Detection]) -> bool:

@@ -8,7 +8,8 @@ import pytest
 from pipeline import geometry
 from pipeline.contract import LANDMARK_STEP
 from pipeline.detector import Detector, resolve_device
-from pipeline.faces import FrameSize, detect_faces
+from pipeline.faces import FrameSize, gathered
+from pipeline.follow import search_each
 from pipeline.geometry import Detection
 from pipeline.images import shrink
 from pipeline.video import Image, read_frames
@@ -103,7 +104,7 @@ def test_faces_of_shrunk_frames_are_told_in_video_pixels(
 ) -> None:
     size = FrameSize(width=one_person[0].shape[1], height=one_person[0].shape[0])
     stored = [(index, shrink(picture, 240)) for index, picture in one_person.items()]
-    found = detect_faces(stored, detector, size, min_confidence=MIN_CONFIDENCE).faces
+    found = gathered(search_each(stored, detector), MIN_CONFIDENCE, size=size).faces
     assert np.mean([error(found[index][0], truth["demo-001", index, ""]) for index in one_person]) < 0.15
 
 
@@ -112,11 +113,11 @@ def test_unsure_faces_are_left_out_and_every_frame_is_accounted_for(
 ) -> None:
     size = FrameSize(width=320, height=240)
     frames = [*one_person.items(), (99, np.zeros((240, 320, 3), np.uint8))]
-    found = detect_faces(frames, detector, size, min_confidence=0.0).faces
+    found = gathered(search_each(frames, detector), 0.0, size=size).faces
     most = max(face.probability for faces in found.values() for face in faces)
     assert list(found) == [*one_person, 99] and found[99] == []
     assert most > MIN_CONFIDENCE
-    stricter = detect_faces(frames, detector, size, min_confidence=most).faces
+    stricter = gathered(search_each(frames, detector), most, size=size).faces
     assert list(stricter) == list(found)
     assert {face.probability for faces in stricter.values() for face in faces} == {most}
 

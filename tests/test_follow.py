@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline import geometry, tracks
 from pipeline.detector import Detector
-from pipeline.faces import FrameSize, detect_faces, follow_faces
-from pipeline.follow import Followed, Follower
+from pipeline.faces import gathered
+from pipeline.follow import Followed, Follower, search_each
 from pipeline.geometry import Detection
 from pipeline.video import Image, read_frames
 from tests.conftest import Truth
 
-SIZE = FrameSize(width=320, height=240)
 SURE = 0.95
 Frames = list[tuple[int, Image]]
 
@@ -45,8 +44,8 @@ def test_the_subject_is_found_wherever_every_frame_is_searched_and_as_exactly(
     video: str, demo: Path, truth: Truth, finder: Detector
 ) -> None:
     frames = frames_of(demo, video)
-    reference = detect_faces(frames, finder, SIZE, min_confidence=SURE).faces
-    followed = follow_faces(frames, follower(finder), SIZE, min_confidence=0.9)
+    reference = gathered(search_each(frames, finder), SURE).faces
+    followed = gathered(follower(finder).follow(frames), 0.9)
     seen = [index for index, faces in reference.items() if len(faces) == 1]
     assert len(seen) > 30 and followed.searches < len(frames) / 5
     apart, errors, reference_errors = [], [], []
@@ -61,7 +60,7 @@ def test_the_subject_is_found_wherever_every_frame_is_searched_and_as_exactly(
 
 def test_two_people_are_both_followed(demo: Path, truth: Truth, finder: Detector) -> None:
     frames = frames_of(demo, "demo-012", end=30)
-    followed = follow_faces(frames, follower(finder), FrameSize(width=426, height=240), min_confidence=0.9)
+    followed = gathered(follower(finder).follow(frames), 0.9)
     assert [len(faces) for faces in followed.faces.values()] == [2] * 30
     linked = tracks.link(followed.faces, min_overlap=0.3, max_gap=30, cuts=set(followed.cuts))
     assert len(linked) == 2
@@ -72,7 +71,7 @@ def test_two_people_are_both_followed(demo: Path, truth: Truth, finder: Detector
 def test_a_cut_is_noticed_at_its_frame_and_ends_every_track(demo: Path, finder: Detector) -> None:
     first, second = frames_of(demo, "demo-001", end=12), frames_of(demo, "demo-029", end=12)
     frames = list(enumerate(picture for _, picture in first + second))
-    followed = follow_faces(frames, follower(finder), SIZE, min_confidence=0.9)
+    followed = gathered(follower(finder).follow(frames), 0.9)
     assert followed.cuts == [0, 12]
     linked = tracks.link(followed.faces, min_overlap=0.3, max_gap=30, cuts=set(followed.cuts))
     assert [(min(track.faces), max(track.faces)) for track in linked] == [(0, 11), (12, 23)]
@@ -95,7 +94,7 @@ def test_a_face_that_enters_between_two_searches_is_followed_back_to_its_first_f
     calm = Follower(finder=finder, search_every=15, max_gap=30)
     found = {frame.frame_index: frame for frame in calm.follow(list(enumerate(steady)))}
     entered = [index for index, frame in found.items() if len(frame.faces) == 2]
-    assert entered == list(range(18, 36)) and calm.searches <= 8
+    assert entered == list(range(18, 36)) and sum(frame.searched for frame in found.values()) <= 8
 
 
 def test_nobody_in_the_picture_is_nobody_and_costs_few_searches(finder: Detector) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from pipeline.commands.faces import faces
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
 
@@ -16,6 +17,7 @@ def _cct() -> None:
 
 
 app.command()(verify)
+app.command()(faces)
 
 
 def main() -> None:

@@ -1,0 +1,42 @@
+"""`cct faces`: the faces of one video, outside DVC."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+
+import pipeline
+from pipeline.contract import UserError
+from pipeline.params import PARAMS_FILE, load_params
+
+
+def faces(
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    out: Annotated[Path, typer.Option(help="A new folder for landmarks.parquet and faces.tar.")],
+    params: Annotated[
+        Path | None,
+        typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's."),
+    ] = None,
+) -> None:
+    """Finds, follows and cuts out every face of one video, upright, 224 x 224.
+
+    Example: cct faces data/demo/raw/videos/batch1/demo-001.mp4 --out /tmp/demo-001
+    """
+    if not video.is_file():
+        raise UserError(f"{video} is not a file; name a video")
+    beside = Path(pipeline.__file__).parent.parent / PARAMS_FILE
+    align = load_params(params or (PARAMS_FILE if PARAMS_FILE.exists() else beside)).align
+    cv2.setLogLevel(0)  # a decoder's complaints become our own messages
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    from pipeline.one_video import faces_of_video  # loads torch, for seconds
+
+    began = time.monotonic()
+    found = faces_of_video(video, out, align)
+    seconds = time.monotonic() - began
+    print(
+        f"{out}: {found.faces} faces in {found.tracks} tracks; the main person in {found.frames_with_main} of "
+        f"{found.frames} frames; {found.frames / seconds:.0f} frames/s"
+    )
