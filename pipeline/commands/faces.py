@@ -29,7 +29,7 @@ def faces(
         raise UserError(f"{video} is not a file; name a video")
     beside = Path(pipeline.__file__).parent.parent / PARAMS_FILE
     align = load_params(params or (PARAMS_FILE if PARAMS_FILE.exists() else beside)).align
-    cv2.setLogLevel(0)  # a decoder's complaints become our own messages
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a decoder's complaints become our own messages
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from pipeline.one_video import faces_of_video  # loads torch, for seconds
 
