@@ -116,8 +116,9 @@ class _Crops:
                     missing.setdefault(frame_index, []).append(face)
         last = max(missing, default=-1)
         for frame_index, picture in video.read_frames(path, missing.keys()) if missing else ():
-            for face in missing[frame_index] if picture is not None else ():
-                self.add(frame_index, picture, face)
+            if picture is not None:
+                for face in missing[frame_index]:
+                    self.add(frame_index, picture, face)
             if frame_index == last:
                 return
 
