@@ -6,6 +6,7 @@ needs the refinement nets only. The only user of facenet_pytorch and, in this pa
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.geometry import Detection, rounded, scaled
-from pipeline.images import shrink
+from pipeline.images import halved, shrink
 from pipeline.video import Image
 
 _RNET_SIDE, _ONET_SIDE = 24, 48
@@ -29,8 +30,17 @@ steadier than one look. The probability is the best look's, as MTCNN keeps the b
 _BATCH = 16
 """Frames that a GPU searches together; on a CPU a batch gains nothing."""
 
-Square = tuple[int, int, int]
-"""Left, top and side of a square of pixels, which may reach beyond the picture."""
+_FINE_ENOUGH = 2 * _ONET_SIDE
+"""A net's patch is taken from the picture halved as often as its square keeps this side: much less to average."""
+
+
+class Square(NamedTuple):
+    """A square of pixels, which may reach beyond the picture; all on a grid of 2 ** `halvings` pixels."""
+
+    left: int
+    top: int
+    side: int
+    halvings: int
 
 
 class Detector:
@@ -85,11 +95,12 @@ class Detector:
         """
         if not boxes:
             return []
+        pyramid = [picture]
         squares = [_square(box) for box in boxes]
-        shifts = self._run(self._mtcnn.rnet, picture, squares, _RNET_SIDE)[0]
+        shifts = self._run(self._mtcnn.rnet, pyramid, squares, _RNET_SIDE)[0]
         moved = [_square(_regressed(square, shift)) for square, shift in zip(squares, shifts, strict=True)]
         looks = [_shifted(square, *look) for square in moved for look in _LOOKS]
-        shifts, points, probabilities = self._run(self._mtcnn.onet, picture, looks, _ONET_SIDE)
+        shifts, points, probabilities = self._run(self._mtcnn.onet, pyramid, looks, _ONET_SIDE)
         box_at = np.array([_regressed(square, shift) for square, shift in zip(looks, shifts, strict=True)])
         points_at = np.array([_placed(square, five) for square, five in zip(looks, points, strict=True)])
         return [
@@ -112,17 +123,26 @@ class Detector:
         return [_detections(*found) for found in zip(boxes, probabilities, points, strict=True)]
 
     def _run(
-        self, net: nn.Module, picture: Image, squares: Sequence[Square], side: int
+        self, net: nn.Module, pyramid: list[Image], squares: Sequence[Square], side: int
     ) -> tuple[NDArray[np.float64], ...]:
-        patches = torch.from_numpy(np.stack([_patch(picture, square, side) for square in squares])).to(self.device)
+        patches = torch.from_numpy(np.stack([_patch(pyramid, square, side) for square in squares])).to(self.device)
         pixels = (patches.permute(0, 3, 1, 2).float() - 127.5) / 128
         with torch.inference_mode():
             return tuple(output.double().cpu().numpy() for output in net(pixels))
 
 
-def _patch(picture: Image, square: Square, side: int) -> Image:
-    """A square of the picture in the size that a net takes; black beyond the picture."""
-    left, top, length = square
+def _patch(pyramid: list[Image], square: Square, side: int) -> Image:
+    """A square of the picture in the size that a net takes; black beyond the picture.
+
+    Args:
+        pyramid: the picture, and its successive halvings as far as they were needed so far; grows.
+        square: in pixels of the picture.
+        side: of the patch.
+    """
+    while len(pyramid) <= square.halvings:
+        pyramid.append(halved(pyramid[-1]))
+    picture = pyramid[square.halvings]
+    left, top, length = (value >> square.halvings for value in square[:3])
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = (
         min(max(left, 0), width),
@@ -143,17 +163,23 @@ def _square(box: NDArray[np.float64]) -> Square:
     """The square around a box that its longer side spans."""
     x0, y0, x1, y1 = box.tolist()
     side = max(x1 - x0, y1 - y0, 1.0)
-    return round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), max(1, round(side))
+    halvings = max(0, int(side / _FINE_ENOUGH).bit_length() - 1)
+    return _on_grid((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side, halvings)
 
 
 def _shifted(square: Square, right: float, down: float) -> Square:
-    left, top, side = square
-    return round(left + right * side), round(top + down * side), side
+    left, top, side, halvings = square
+    return _on_grid(left + right * side, top + down * side, side, halvings)
+
+
+def _on_grid(left: float, top: float, side: float, halvings: int) -> Square:
+    left, top, side = (round(value / (1 << halvings)) << halvings for value in (left, top, side))
+    return Square(left, top, max(1, side), halvings)
 
 
 def _regressed(square: Square, shift: NDArray[np.float64]) -> NDArray[np.float64]:
     """A net's box: its output shifts the four sides by shares of the square's side."""
-    left, top, side = square
+    left, top, side, _ = square
     return np.array([left, top, left + side, top + side]) + shift * side
 
 
@@ -162,7 +188,7 @@ def _placed(square: Square, five: NDArray[np.float64]) -> NDArray[np.float64]:
 
     No half pixel is taken off for pixel centres: without it the mean error against data/demo/truth.csv has no bias.
     """
-    left, top, side = square
+    left, top, side, _ = square
     return np.stack([left + side * five[:5], top + side * five[5:]], axis=1)
 
 

@@ -61,6 +61,11 @@ class Similarity:
         x, y = points[:, 0], points[:, 1]
         return np.stack([self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty], axis=1)
 
+    def from_halved(self) -> "Similarity":
+        """The same transform from a picture of half the size; pixel centres are whole numbers."""
+        shift_x, shift_y = (self.a - self.b) / 2, (self.b + self.a) / 2
+        return Similarity(2 * self.a, 2 * self.b, self.tx + shift_x, self.ty + shift_y)
+
     def magnified(self, factor: int) -> "Similarity":
         """The same transform onto a grid `factor` times as fine; pixel centres are whole numbers."""
         shift = (factor - 1) / 2

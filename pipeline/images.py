@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 
 import cv2
 import numpy as np
@@ -25,9 +26,11 @@ class DamagedPictureError(Exception):
 def warp_face(picture: Image, transform: Similarity) -> Image:
     """Cuts the aligned face, 224 x 224 x 3, in one interpolation.
 
-    A face larger than the template is sampled on a finer grid and averaged, so that it does not alias. The edge of the
-    frame is repeated outward.
+    A face larger than the template is averaged down, by halving the picture and then by sampling it on a finer grid, so
+    that it does not alias. The edge of the frame is repeated outward.
     """
+    while transform.scale <= 0.5 and min(picture.shape[:2]) >= 2:
+        picture, transform = halved(picture), transform.from_halved()
     factor = min(_MAX_MAGNIFICATION, max(1, math.ceil(1 / transform.scale - 1e-9)))
     side = FACE_SIZE * factor
     warped = cv2.warpAffine(
@@ -40,6 +43,13 @@ def warp_face(picture: Image, transform: Similarity) -> Image:
     if factor > 1:
         warped = cv2.resize(warped, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
     return warped.astype(np.uint8, copy=False)
+
+
+def halved(picture: Image) -> Image:
+    """The picture at half its size, each pixel the mean of four; an odd last row or column falls away."""
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    even = picture[: 2 * height, : 2 * width]
+    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def shrink(picture: Image, max_side: int) -> Image:
@@ -81,6 +91,20 @@ def decode_jpeg(content: bytes) -> Image:
     if picture is None:
         raise DamagedPictureError("a JPEG that cannot be decoded")
     return picture.astype(np.uint8, copy=False)
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG's frame header claims, without decoding; None if there is no such header."""
+    if not content.startswith(b"\xff\xd8"):
+        return None
+    position = 2
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame, not a table
+            height, width = struct.unpack_from(">HH", content, position + 5)
+            return width, height
+        position += 2 + int.from_bytes(content[position + 2 : position + 4])
+    return None
 
 
 def brightness(face: Image) -> float:
