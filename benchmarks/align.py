@@ -1,0 +1,193 @@
+"""Faces of a video: following them against facenet-pytorch's search of every frame, in one run with as many threads.
+
+    python benchmarks/align.py                     # a demo clip at 640 x 360 and 1920 x 1080, and the demo's truth
+    python benchmarks/align.py --video MY.mp4      # your own
+
+Both sides decode the same file and write the same crop of every face that they are sure of.
+"""
+
+import argparse
+import csv
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+from numpy.typing import NDArray
+
+from pipeline import tables, tar
+from pipeline.contract import POINT_COLUMNS
+from pipeline.faces import FrameSize, crop_face
+from pipeline.geometry import interocular
+from pipeline.one_video import COLUMNS, LANDMARKS, faces_of_video
+from pipeline.params import AlignParams, load_params
+from pipeline.video import Image, read_frames
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "data" / "demo"
+CLIP = "demo-014"
+SURE = 0.95
+FRAMES = 300
+TRUTH_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+Result = TypeVar("Result")
+
+Found = dict[int, list[tuple[float, NDArray[np.float64]]]]
+"""Frame index to the probabilities and landmarks of its faces, the largest first."""
+
+
+def main() -> None:
+    """Prints two Markdown tables: speed and agreement a video, and errors against the demo's truth."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, action="append", default=[])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--skip-truth", action="store_true")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    params = load_params(ROOT / "params.yaml").align
+    with tempfile.TemporaryDirectory() as folder:
+        videos = arguments.video or [enlarged(Path(folder), width) for width in (640, 1920)]
+        print(f"{arguments.threads} thread(s); frames a second\n")
+        print("| video | every frame | followed | ratio | decode only | subject found | median distance |")
+        print("|---|---|---|---|---|---|---|")
+        for video in videos:
+            compare_speed(video, Path(folder) / video.stem, params)
+        if not arguments.skip_truth:
+            compare_truth(Path(folder) / "truth", params)
+
+
+def enlarged(folder: Path, width: int) -> Path:
+    """A demo clip, back and forth, at another size, in H.264."""
+    pictures = [picture for _, picture in read_frames(DEMO / f"raw/videos/batch1/{CLIP}.mp4") if picture is not None]
+    swing = pictures + pictures[-2:0:-1]
+    size = (width, round(width * pictures[0].shape[0] / pictures[0].shape[1]) // 2 * 2)
+    path = folder / f"{CLIP} at {size[0]} x {size[1]}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for index in range(FRAMES):
+            picture = cv2.resize(swing[index % len(swing)], size, interpolation=cv2.INTER_CUBIC)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def compare_speed(video: Path, out: Path, params: AlignParams) -> None:
+    """Prints a row of the first table."""
+    decoded, decode_s = timed(lambda: sum(1 for _ in pictures_of(video)))
+    reference, reference_s = timed(lambda: every_frame(video, params, out.with_suffix(".tar")))
+    _, followed_s = timed(lambda: faces_of_video(video, out, params))
+    share, distance = agreement(reference, followed_in(out))
+    rates = [decoded / seconds for seconds in (reference_s, followed_s, decode_s)]
+    print(
+        f"| {video.stem} | {rates[0]:.1f} | {rates[1]:.0f} | {reference_s / followed_s:.1f} | {rates[2]:.0f} "
+        f"| {share:.2%} | {distance:.2%} |",
+        flush=True,
+    )
+
+
+def compare_truth(out: Path, params: AlignParams) -> None:
+    """Prints the second table: mean distance from the demo's exact landmarks, over faces that both sides find."""
+    truth: dict[str, dict[int, NDArray[np.float64]]] = {}
+    with (DEMO / "truth.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            if row["x_nose"] and not row["subject"]:
+                points = np.array([[float(row[f"{axis}_{name}"]) for axis in "xy"] for name in TRUTH_POINTS])
+                truth.setdefault(row["video"], {})[int(row["frame"])] = points
+    errors: dict[str, list[float]] = {"every frame": [], "followed": []}
+    for name, exact in truth.items():
+        video = next((DEMO / "raw/videos").rglob(f"{name}.*"))
+        faces_of_video(video, out / name, params)
+        reference, followed = every_frame(video, params, out / f"{name}.tar"), followed_in(out / name)
+        for index in exact.keys() & {i for i, faces in reference.items() if faces and followed.get(i)}:
+            for side, found in (("every frame", reference), ("followed", followed)):
+                points = found[index][0][1]
+                errors[side].append(distance_of(points, exact[index]))
+    print(f"\nMean landmark error over {len(errors['followed'])} faces of the demo set, in interocular distances:\n")
+    print("| every frame | followed |\n|---|---|")
+    print(f"| {np.mean(errors['every frame']):.4f} | {np.mean(errors['followed']):.4f} |")
+
+
+def every_frame(video: Path, params: AlignParams, out: Path) -> Found:
+    """The loop that most people write: MTCNN on each frame, the crop of every sure face written to a tar."""
+    mtcnn = MTCNN(keep_all=True)
+    found: Found = {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("wb") as stream:
+        writer = tar.TarWriter(stream)
+        for index, picture in pictures_of(video):
+            boxes, probabilities, points = mtcnn.detect(picture, landmarks=True)
+            faces = zip(boxes, probabilities, points, strict=True) if boxes is not None else ()
+            sure = [
+                (area(box), float(p), five.astype(np.float64)) for box, p, five in faces if p >= params.min_confidence
+            ]
+            sure.sort(key=lambda face: -face[0])
+            found[index] = [(p, five) for _, p, five in sure]
+            size = FrameSize(width=picture.shape[1], height=picture.shape[0])
+            for place, (_, five) in enumerate(found[index]):
+                face = crop_face(picture, five, size, template_scale=params.template_scale, quality=params.quality)
+                writer.add(f"{place:04d}_{index:06d}.jpg", face.jpeg)
+        writer.close()
+    return found
+
+
+def followed_in(out: Path) -> Found:
+    """What `faces_of_video` wrote, without faces that were interpolated."""
+    found: dict[int, list[tuple[float, float, NDArray[np.float64]]]] = {}
+    table = tables.read_table(out / LANDMARKS, COLUMNS)
+    for row in table[~table["interpolated"]].to_dict("records"):
+        points = np.array([row[column] for column in POINT_COLUMNS]).reshape(5, 2)
+        box = np.array([row[column] for column in ("x0", "y0", "x1", "y1")])
+        found.setdefault(int(row["frame_index"]), []).append((-area(box), float(row["probability"]), points))
+    return {index: [face[1:] for face in sorted(faces, key=lambda face: face[0])] for index, faces in found.items()}
+
+
+def agreement(reference: Found, followed: Found) -> tuple[float, float]:
+    """How well what was followed agrees with the reference on its largest face.
+
+    Returns:
+        The share of frames with a reference face of p >= SURE in which it was followed too, and the median distance of
+        the landmarks in interocular distances.
+    """
+    distances = []
+    sure = {index: faces[0][1] for index, faces in reference.items() if faces and faces[0][0] >= SURE}
+    for index, points in sure.items():
+        near = min((distance_of(other, points) for _, other in followed.get(index, [])), default=np.inf)
+        distances.append(near)
+    found = [distance for distance in distances if distance < 0.5]
+    return len(found) / max(1, len(sure)), float(np.median(found)) if found else np.nan
+
+
+def distance_of(points: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
+    """Mean distance of five landmarks as a share of the interocular distance."""
+    return float(np.linalg.norm(points - exact, axis=1).mean() / interocular(exact))
+
+
+def area(box: NDArray[np.floating]) -> float:
+    """Area of a box in square pixels."""
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def pictures_of(video: Path) -> Iterator[tuple[int, Image]]:
+    """Frames of a video."""
+    return ((index, picture) for index, picture in read_frames(video) if picture is not None)
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What some work returns, and the seconds that it took."""
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
