@@ -1,17 +1,18 @@
-"""Tables to tasks: what each stage has to do, video by video or shard by shard."""
+"""Tables to tasks: what each stage has to do, video by video."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline import files, shards, tables
+from pipeline import tables
 from pipeline.alignment import AlignTask, TrialFrames
-from pipeline.contract import FACE_COLUMNS, FRAME_COLUMNS, LANDMARK_COLUMNS, Paths, escape, sample_key
+from pipeline.contract import FRAME_COLUMNS, Paths, escape
 from pipeline.extraction import ExtractTask
 from pipeline.faces import FrameSize
 from pipeline.mismatch import sampled
 from pipeline.params import Params
+from pipeline.store import work_store
 
 
 def read_frames(paths: Paths) -> pd.DataFrame:
@@ -35,7 +36,7 @@ def extract_tasks(params: Params, frames: pd.DataFrame, trials: pd.DataFrame) ->
             wanted=tuple(sampled(labelled.get(video, ()), params.extract.stride)),
             max_side=params.extract.max_side,
             quality=params.extract.quality,
-            store=files.work_store(),
+            store=work_store(),
         )
         for video, row in sorted(videos.items())
     ]
@@ -57,39 +58,8 @@ def align_tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.D
             size=FrameSize(width=int(row["width"]), height=int(row["height"])),
             trials=tuple(trials[str(row["video"])]),
             params=params.align,
-            store=files.work_store(),
+            store=work_store(),
         )
         for row in videos.to_dict("records")
         if row["video"] in trials
     ]
-
-
-def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
-    """Landmarks, labels and picture places of every face, in the shuffled order in which they are stored."""
-    landmarks = tables.read_table(paths.landmarks, LANDMARK_COLUMNS)
-    frames = tables.read_table(paths.index, FRAME_COLUMNS)[["trial", "frame_index", "split", "label"]]
-    samples = landmarks.merge(frames, on=["trial", "frame_index"], validate="one_to_one")
-    pairs = zip(samples["trial"], samples["frame_index"], strict=True)
-    samples["key"] = [sample_key(trial, index) for trial, index in pairs]
-    faces = tables.read_table(paths.faces / "faces.parquet", FACE_COLUMNS)
-    samples = samples.merge(faces, on="key", validate="one_to_one").assign(shard="")
-    return samples.iloc[shards.shuffled(samples["key"].tolist(), seed)]
-
-
-def shard_tasks(params: Params, samples: pd.DataFrame, folder: Path, faces: Path) -> list[shards.ShardTask]:
-    """A task a shard: consecutive samples of one split, in shuffled order."""
-    tasks = []
-    for split, group in samples.groupby("split", sort=True):
-        bounds = shards.shard_bounds(len(group), params.shard.samples_per_shard)
-        for number, (begin, end) in enumerate(bounds):
-            tasks.append(
-                shards.ShardTask(
-                    path=folder / f"{split}-{number:06d}.tar",
-                    split=str(split),
-                    samples=group.iloc[begin:end],
-                    source=params.dataset,
-                    faces=faces,
-                    classes=params.index.classes,
-                )
-            )
-    return tasks

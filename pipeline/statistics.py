@@ -18,7 +18,7 @@ class Plot(NamedTuple):
 def balance_report(samples: pd.DataFrame, classes: Sequence[str], *, effective_beta: float) -> dict[str, object]:
     """The measures of `balance.summary` for every split of a sample table, and its numbers of videos and shards."""
     report: dict[str, object] = {}
-    for split, group in samples.groupby("split", sort=True):
+    for split, group in samples.groupby("split", sort=True, observed=True):
         counts = class_counts(group, len(classes))
         report[str(split)] = balance.summary(counts, classes, effective_beta=effective_beta) | {
             "videos": int(group["video"].nunique()),
@@ -44,7 +44,7 @@ def class_counts(samples: pd.DataFrame, classes: int) -> list[int]:
 
 def _counts_by(samples: pd.DataFrame, keys: list[str], classes: Sequence[str]) -> Plot:
     rows: list[dict[str, object]] = []
-    for values, group in samples.groupby(keys, sort=True):
+    for values, group in samples.groupby(keys, sort=True, observed=True):
         place = dict(zip(keys, values, strict=True))
         for name, count in zip(classes, class_counts(group, len(classes)), strict=True):
             rows.append({**place, "class": name, "samples": count})

@@ -1,15 +1,18 @@
 """Deterministic tar archives: USTAR, fixed owner, mode and time, members in the order they are added."""
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from pipeline.contract import UserError
 
+BLOCK = tarfile.BLOCKSIZE
 _MODE = 0o444
-_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
-"""Fields of a USTAR header: text, then octal digits that end in a NUL."""
+_OCTAL = re.compile(rb"[0-7]{11}")
+_SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
+"""Fields of a USTAR header: octal digits that end in a NUL."""
 
 
 def _blank_header() -> bytes:
@@ -23,22 +26,72 @@ def _blank_header() -> bytes:
 
 _BLANK = _blank_header()
 _BLANK_SUM = sum(_BLANK)
+_OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[136:148], _BLANK[156:]
+"""What lies between name, size and checksum, and behind them."""
 
 
 def member_header(name: str, size: int) -> bytes:
-    """The header of a regular file, 512 bytes: the same as `tarfile`'s, in a tenth of the time.
+    """The header of a regular file, 512 bytes: the same as `tarfile`'s, in less than a tenth of the time.
 
     Raises:
         ValueError: if the name is too long, or the content too large, for USTAR.
     """
     text, digits = name.encode(), b"%011o" % size
-    if len(text) > 100 or len(digits) > 11:
+    if len(text) > 100 or len(digits) > 11 or size < 0:
         raise ValueError(f"name too long, or {size} bytes too large, for a USTAR header: {name!r}")
-    header = bytearray(_BLANK)
-    header[_NAME] = text.ljust(100, b"\0")
-    header[_SIZE] = digits + b"\0"
-    header[_CHECKSUM] = b"%06o\0 " % (_BLANK_SUM + sum(text) + sum(digits))
-    return bytes(header)
+    checksum = b"%06o\0 " % (_BLANK_SUM + sum(text) + sum(digits))
+    return b"".join((text.ljust(100, b"\0"), _OWNER, digits, b"\0", _TIME, checksum, _REST))
+
+
+class UnexpectedMemberError(Exception):
+    """An archive holds something else than what is expected at this place."""
+
+
+class ExpectedMembers:
+    """Goes through an archive that `TarWriter` wrote, each of whose members must be exactly what is expected.
+
+    Nothing else passes: no link, no other path or mode, no member more or less.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.position = stream, 0
+
+    def take(self, name: str, *, most: int) -> bytes:
+        """The content of the next member, which must be a regular file of this name and at most so many bytes."""
+        header = self._stream.read(BLOCK)
+        digits = header[_SIZE][:-1]
+        size = int(digits, 8) if _OCTAL.fullmatch(digits) else 0
+        try:
+            expected = member_header(name, size)
+        except ValueError as error:
+            raise UnexpectedMemberError(str(error)) from None
+        if header != expected:
+            raise UnexpectedMemberError(f"expected member {name!r}, found {_described(header)}")
+        if size > most:
+            raise UnexpectedMemberError(f"member {name!r} has {size} bytes, more than {most}")
+        content = self._stream.read(size)
+        padding = self._stream.read(-size % BLOCK)
+        self.position += BLOCK + len(content) + len(padding)
+        if len(content) < size or padding != bytes(-size % BLOCK):
+            raise UnexpectedMemberError(f"member {name!r} is cut or not padded with zeros")
+        return content
+
+    def finish(self) -> None:
+        """There must be nothing but the end mark."""
+        end = bytes(2 * BLOCK)
+        end += bytes(-(self.position + len(end)) % tarfile.RECORDSIZE)
+        if self._stream.read(len(end) + 1) != end:
+            raise UnexpectedMemberError("there is more, or less, than an end mark after its last member")
+
+
+def _described(header: bytes) -> str:
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "backslashreplace")
+    except tarfile.HeaderError:
+        return "no header"
+    kinds = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a link", tarfile.DIRTYPE: "a folder"}
+    kind = "a file" if member.isreg() else kinds.get(member.type, "something special")
+    return f"{kind}, {member.name!r}"
 
 
 class Sink(Protocol):
@@ -60,13 +113,13 @@ class TarWriter:
         Raises:
             ValueError: if the name or the size does not fit USTAR's header.
         """
-        offset = self._end + tarfile.BLOCKSIZE
-        self._write(member_header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE))
+        offset = self._end + BLOCK
+        self._write(b"".join((member_header(name, len(content)), content, bytes(-len(content) % BLOCK))))
         return offset
 
     def close(self) -> None:
         """Ends the archive (two empty blocks, padded to a whole record); the stream stays open."""
-        self._write(bytes(2 * tarfile.BLOCKSIZE))
+        self._write(bytes(2 * BLOCK))
         self._write(bytes(-self._end % tarfile.RECORDSIZE))
 
     def _write(self, content: bytes) -> None:
@@ -88,7 +141,7 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise UserError(f"{path}: member {member.name!r} is not a regular file")
                 yield member.name, content.read()
             stream.seek(archive.offset)  # tarfile takes a damaged header, or a cut between members, for the end
-            if stream.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
+            if stream.read(2 * BLOCK) != bytes(2 * BLOCK):
                 raise tarfile.ReadError("no end mark after its last readable member")
     except FileNotFoundError:
         raise UserError(f"{path} not found; run `dvc repro`") from None

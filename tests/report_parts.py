@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.contract import DROP_COLUMNS, MISMATCH_COLUMNS, SAMPLE_COLUMNS, Drop
+from pipeline.files import digest_of
 from pipeline.tables import write_table
 
 CLASSES = ["Neutral", "Ärger & Wut", "<script>alert(1)</script>", "Quote\"'s"]
@@ -149,17 +150,23 @@ def write_json(path: Path, value: object) -> None:
 
 def manifest(train: list[int], val: list[int]) -> dict[str, Any]:
     shard = {"bytes": 10240, "sha256": "f" * 64, "classes": []}
-    return {
+    content = {
         "format": 1,
         "dataset": "tiny",
         "classes": CLASSES,
-        "splits": {"train": {"samples": len(train)}, "val": {"samples": len(val)}},
+        "picture": {"width": 224, "height": 224, "encoding": "jpeg"},
+        "splits": {
+            split: {"samples": len(labels), "classes": []} for split, labels in (("train", train), ("val", val))
+        },
         "shards": [
             shard | {"name": "train-000000.tar", "split": "train", "samples": len(train)},
             shard | {"name": "val-000000.tar", "split": "val", "samples": len(val)},
         ],
         "files": {},
+        "params": {},
+        "versions": {},
     }
+    return content | {"digest": digest_of(content)}
 
 
 def evaluation() -> dict[str, Any]:

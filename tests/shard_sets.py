@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import files, shards, tables
+from pipeline import files, tables
 from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, POSE_COLUMNS, SAMPLE_COLUMNS, sample_key
 from pipeline.images import encode_jpeg
 from pipeline.params import Params, load_params
+from pipeline.shards.manifest import SAMPLES, write_manifest
+from pipeline.shards.placing import shard_bounds
+from pipeline.shards.writing import ShardTask, sample_rows, write_shard
 from pipeline.tar import TarWriter
 
 PARAMS_FILE = Path(__file__).parent.parent / "params.yaml"
@@ -28,8 +31,8 @@ def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, sa
     with files.fresh_folder(folder) as building:
         for split, count in samples.items():
             table = _faces(faces, split, count, classes, generator)
-            for number, (begin, end) in enumerate(shards.shard_bounds(count, samples_per_shard)):
-                task = shards.ShardTask(
+            for number, (begin, end) in enumerate(shard_bounds(count, samples_per_shard)):
+                task = ShardTask(
                     path=building / f"{split}-{number:06d}.tar",
                     split=split,
                     samples=table.iloc[begin:end],
@@ -37,12 +40,12 @@ def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, sa
                     faces=faces,
                     classes=classes,
                 )
-                written = shards.write_shard(task)
+                written = write_shard(task)
                 lines.append(written.line)
-                stored.append(task.samples.assign(shard=task.path.name, offset=written.offsets))
-        tables.write_table(building / shards.SAMPLES, pd.concat(stored), SAMPLE_COLUMNS)
+                stored.append(sample_rows(task, written))
+        tables.write_table(building / SAMPLES, pd.concat(stored), SAMPLE_COLUMNS)
         names = tuple("abcdefgh"[:classes])
-        shards.write_manifest(building, params(), names, lines)
+        write_manifest(building, params(), names, lines)
     return folder
 
 
@@ -57,8 +60,8 @@ def _faces(folder: Path, split: str, count: int, classes: int, generator: np.ran
             jpeg = encode_jpeg(picture, 90)
             key = sample_key(video, index)
             rows.append(
-                {"key": key, "split": split, "trial": video, "video": video, "subject": "", "frame_index": index}
-                | {"label": label, "shard": "", "tar": f"{split}.tar", "size": len(jpeg), "track": 0}
+                {"split": split, "trial": video, "video": video, "subject": "", "frame_index": index}
+                | {"label": label, "tar": f"{split}.tar", "size": len(jpeg), "track": 0}
                 | {"offset": writer.add(f"{key}.jpg", jpeg), "probability": 1.0, "brightness": 0.0, "sharpness": 0.0}
                 | {"interpolated": False}
                 | dict.fromkeys((*BOX_COLUMNS, *POINT_COLUMNS, *POSE_COLUMNS), 0.0)

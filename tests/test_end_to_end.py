@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline import shards
+from pipeline.shards.verification import verify
 from tests.projects import Project, copy_project
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_everything_is_there_after_one_command(built: Project) -> None:
     assert 0 <= metrics["f1_low"] <= metrics["f1"] <= metrics["f1_high"] <= 1
     page = (built.folder / "results/report.html").read_text()
     assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
-    assert shards.verify(built.folder / "data/shards/demo") == []
+    assert verify(built.folder / "data/shards/demo") == []
     assert (built.folder / "models/demo/last.safetensors").stat().st_size > 2 * 40_000_000
     assert "Table 1" in (built.folder / "results/scores.md").read_text()
 

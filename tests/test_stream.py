@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.shards import ShardReader
+from pipeline.shards.reading import ShardReader
 from tests.shard_sets import write_shard_set
 from train.augment import Augment, resize
 from train.stream import Batch, Faces, Stream, epoch_order, oversampled, split_batches

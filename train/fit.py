@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import balance, shards
+from pipeline import balance
 from pipeline.contract import UserError
 from pipeline.files import digest_file
 from pipeline.params import TrainParams
 from pipeline.progress import Progress
+from pipeline.shards.manifest import MANIFEST, read_manifest
+from pipeline.shards.reading import ShardReader
+from pipeline.shards.verification import require_verified
 from train import checkpoint, loop, metrics
 from train.augment import Augment
 from train.methods import METHODS
@@ -28,7 +31,7 @@ from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
 class Split:
     """The faces of one split and their labels (noisy ones where noise was asked for)."""
 
-    reader: shards.ShardReader
+    reader: ShardReader
     labels: NDArray[np.int64]
     classes: int
 
@@ -53,7 +56,7 @@ class Run:
 
 def open_split(folder: Path, split: str, classes: int) -> Split:
     """A split of a verified shard set; raises `UserError` if it has no sample."""
-    reader = shards.ShardReader(folder, split)
+    reader = ShardReader(folder, split)
     if not len(reader):
         raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
     return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
@@ -61,8 +64,8 @@ def open_split(folder: Path, split: str, classes: int) -> Split:
 
 def prepare(params: TrainParams, folder: Path) -> Run:
     """Verifies the shards, opens both splits, and builds the networks."""
-    shards.require_verified(folder)
-    classes = len(shards.read_manifest(folder)["classes"])
+    require_verified(folder)
+    classes = len(read_manifest(folder)["classes"])
     train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
     noisy = noisy_labels(
         train.reader.samples,
@@ -198,7 +201,7 @@ def _scores(split: Split, probabilities_nc: loop.Probabilities) -> metrics.Score
 def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What `load_networks` and any other program need to use the weights."""
     params, best = run.params, max(rows, key=lambda row: (row["val_f1"], row["epoch"]))
-    manifest = shards.read_manifest(run.train.reader.folder)
+    manifest = read_manifest(run.train.reader.folder)
     return {
         "dataset": params.dataset,
         "method": params.method,
@@ -216,5 +219,5 @@ def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "prediction": "arg max of the mean of the networks' softmax",
         "epochs": len(rows),
         "best_epoch": best["epoch"],
-        "shards": digest_file(run.train.reader.folder / shards.MANIFEST),
+        "shards": digest_file(run.train.reader.folder / MANIFEST),
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.files import digest_of
-from pipeline.shards import ShardReader
+from pipeline.shards.reading import ShardReader
 from train.augment import Augment, resize
 
 _WINDOW = 4
@@ -87,9 +87,6 @@ class Faces(Dataset[tuple[Tensor, int, int]]):
     seed: int
     augment: Augment | None = None
 
-    def __post_init__(self) -> None:
-        self._keys = self.reader.samples["key"].tolist()
-
     def __len__(self) -> int:
         return len(self.reader)
 
@@ -97,7 +94,7 @@ class Faces(Dataset[tuple[Tensor, int, int]]):
         epoch, position = place
         picture = resize(self.reader.picture(position), self.image_size)
         if self.augment is not None:
-            seed = int(digest_of(self.seed, epoch, self._keys[position])[:8], 16)
+            seed = int(digest_of(self.seed, epoch, self.reader.key(position))[:8], 16)
             picture = self.augment(picture, seed)
         return torch.from_numpy(picture), int(self.labels[position]), position
 

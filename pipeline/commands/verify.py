@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import shards
 from pipeline.contract import UserError
+from pipeline.shards import verification
+from pipeline.shards.manifest import MANIFEST, read_manifest
 
 
 def verify(
@@ -18,12 +19,12 @@ def verify(
     Example: cct verify data/shards/demo
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; name one that holds {shards.MANIFEST}")
-    problems = shards.verify(folder)
+        raise UserError(f"{folder} is not a folder; name one that holds {MANIFEST}")
+    problems = verification.verify(folder)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         sys.exit(1)
-    manifest = shards.read_manifest(folder)
+    manifest = read_manifest(folder)
     samples = sum(split["samples"] for split in manifest["splits"].values())
     print(f"{folder}: {len(manifest['shards'])} shards, {samples} samples, every byte as in the manifest")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import files, shards, tables
+from pipeline import files, tables
 from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, TRIAL_COLUMNS, UserError
+from pipeline.shards.manifest import SAMPLES, read_manifest
 from pipeline.statistics import balance_report
 from train.report.pictures import confident_mistakes, contact_sheet, thumbnails
 
@@ -62,8 +63,8 @@ def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], ru
     Raises:
         UserError: naming a file that is absent, damaged or lacks a column.
     """
-    manifest = shards.read_manifest(shard_set)
-    samples = tables.read_table(shard_set / shards.SAMPLES, SAMPLE_COLUMNS)
+    manifest = read_manifest(shard_set)
+    samples = tables.read_table(shard_set / SAMPLES, SAMPLE_COLUMNS)
     predictions = tables.read_table(results / "predictions.parquet", PREDICTION_COLUMNS)
     sheet = contact_sheet(samples, len(manifest["classes"]), params["report"]["faces_per_class"])
     shown = [face.key for row in sheet for face in row]

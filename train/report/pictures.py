@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.images import encode_jpeg, shrink
-from pipeline.shards import ShardReader
+from pipeline.shards.reading import ShardReader
 
 SIDE, QUALITY = 96, 80
 """Of a shown face, in pixels, and of its JPEG."""

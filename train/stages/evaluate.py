@@ -1,8 +1,9 @@
 """Stage evaluate: the trained networks on the validation split; scores, intervals, predictions, confusion."""
 
-from pipeline import files, shards, tables
+from pipeline import files, tables
 from pipeline.contract import RESULTS, Paths
 from pipeline.params import Params
+from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
 from train import loop
 from train.checkpoint import load_networks
@@ -15,7 +16,7 @@ from train.stream import Faces, Stream
 def evaluate(params: Params) -> None:
     """Scores the last epoch's networks (the headline) and the best epoch's, beside the paper's figures."""
     paths = Paths(dataset=params.dataset)
-    shards.require_verified(paths.shards)
+    require_verified(paths.shards)
     description = files.read_json(paths.models / "model.json")
     last = _predictions(params, paths, "last")
     is_best = description["best_epoch"] == description["epochs"] - 1

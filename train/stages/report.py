@@ -2,9 +2,10 @@
 
 from importlib.metadata import version
 
-from pipeline import files, shards
+from pipeline import files
 from pipeline.contract import RESULTS, Paths
 from pipeline.params import Params
+from pipeline.shards.manifest import MANIFEST
 from pipeline.stage import run_stage
 from train.report import build_report, load_inputs
 
@@ -15,7 +16,7 @@ def report(params: Params) -> None:
     """Writes `results/report.html`."""
     paths = Paths(dataset=params.dataset)
     run = {
-        "manifest_sha256": files.digest_file(paths.shards / shards.MANIFEST),
+        "manifest_sha256": files.digest_file(paths.shards / MANIFEST),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
     inputs = load_inputs(paths.shards, RESULTS, params=params.model_dump(), run=run)

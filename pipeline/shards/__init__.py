@@ -1,0 +1,1 @@
+"""Shard sets: WebDataset tars of shuffled samples, their manifest, its verification, and reading single samples."""

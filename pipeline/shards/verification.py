@@ -1,0 +1,127 @@
+"""A shard set against its manifest: every byte, and that the bytes are samples and nothing else.
+
+Anybody can make a manifest with right digests, so names, tar headers, pictures and records are checked too.
+"""
+
+import json
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline import files, tables
+from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
+from pipeline.images import jpeg_size
+from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest, remedy
+from pipeline.shards.opened import JPEG_ENDS
+from pipeline.tar import BLOCK, ExpectedMembers, UnexpectedMemberError
+
+_LARGEST_PICTURE, _LONGEST_RECORD = 1 << 22, 1 << 16
+_REPEATED = ("split", "trial", "video", "subject", "shard")
+
+
+def require_verified(folder: Path) -> None:
+    """Refuses a shard set that does not verify, naming what is wrong and what to run."""
+    problems = verify(folder)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{problems[0]}{more}; {remedy(folder)}")
+
+
+def verify(folder: Path) -> list[str]:
+    """Checks every byte of a shard set, and what the bytes say.
+
+    Returns:
+        One line a problem, each naming the file; empty if all is right.
+
+    Raises:
+        UserError: if there is no manifest that can be believed.
+    """
+    manifest = read_manifest(folder)
+    problems = [wrong for name, line in manifest["files"].items() if (wrong := _wrong_bytes(folder / name, line))]
+    rows: dict[Hashable, pd.DataFrame] = {}
+    if not problems:
+        samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=_REPEATED)
+        if wrong := _wrong_counts(samples, manifest):
+            problems.append(f"{folder / SAMPLES}: {wrong}")
+        else:
+            rows = dict(iter(samples.groupby("shard", observed=True)))
+    for line in manifest["shards"]:
+        path = folder / line["name"]
+        wrong = _wrong_bytes(path, line) or (_wrong_members(path, rows[path.name], manifest["picture"]) if rows else "")
+        problems += [wrong] * bool(wrong)
+    known = {MANIFEST, *manifest["files"], *(line["name"] for line in manifest["shards"])}
+    return problems + [f"{path}: not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known]
+
+
+def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:
+    """What is wrong with a file's length or digest, or nothing."""
+    if not path.exists():
+        return f"{path}: missing"
+    if not path.is_file():
+        return f"{path}: not a regular file"
+    if path.stat().st_size != line["bytes"]:
+        return f"{path}: {path.stat().st_size} bytes, the manifest says {line['bytes']}"
+    if files.digest_file(path) != line["sha256"]:
+        return f"{path}: its bytes are not those of the manifest (sha256 differs)"
+    return ""
+
+
+def _wrong_counts(samples: pd.DataFrame, manifest: dict[str, Any]) -> str:
+    """What is wrong with the sample table, by itself and against the manifest, or nothing."""
+    classes, lines, splits = len(manifest["classes"]), manifest["shards"], manifest["splits"]
+    if samples.isna().any(axis=None):
+        return "has an empty cell"
+    if not samples["label"].between(0, classes - 1).all():
+        return f"has a label that is none of the {classes} classes"
+    if samples.duplicated(["trial", "frame_index"]).any():
+        return "has a sample twice"
+    labels = samples.groupby(["split", "shard"], observed=True)["label"]
+    counted = {place: np.bincount(group, minlength=classes).tolist() for place, group in labels}
+    if counted != {(line["split"], line["name"]): line["classes"] for line in lines} or len(counted) != len(lines):
+        return "its samples a shard and class are not those of the manifest"
+    for line in (*lines, *splits.values()):
+        if line["samples"] != sum(line["classes"]):
+            return "the manifest's samples are not the sum of its classes"
+    for split in {line["split"] for line in lines} | splits.keys():
+        counts = [line["classes"] for line in lines if line["split"] == split]
+        if split not in splits or splits[split]["classes"] != np.sum(counts, axis=0, dtype=int).tolist():
+            return f"the manifest's samples of split {split} are not the sum of its shards"
+    return ""
+
+
+def _wrong_members(path: Path, rows: pd.DataFrame, picture: dict[str, Any]) -> str:
+    """What is in a shard that does not belong there, or nothing: a sample is KEY.cls, KEY.jpg and KEY.json."""
+    with path.open("rb") as stream:
+        members = ExpectedMembers(stream)
+        try:
+            for row in rows.itertuples(index=False):
+                if wrong := _wrong_sample(members, row, picture):
+                    return f"{path}: sample {row.key!r}: {wrong}"
+            members.finish()
+        except UnexpectedMemberError as error:
+            return f"{path}: {error}"
+    return ""
+
+
+def _wrong_sample(members: ExpectedMembers, row: Any, picture: dict[str, Any]) -> str:
+    key, label = sample_key(row.trial, row.frame_index), b"%d" % row.label
+    if row.key != key:
+        return f"must be called {key} after its trial and frame"
+    if members.take(f"{key}.cls", most=len(label)) != label:
+        return f"its .cls is not the label of {SAMPLES}, {row.label}"
+    offset, jpeg = members.position + BLOCK, members.take(f"{key}.jpg", most=min(row.size, _LARGEST_PICTURE))
+    if (offset, len(jpeg)) != (row.offset, row.size):
+        return f"its .jpg is not where {SAMPLES} says"
+    if not jpeg.endswith(JPEG_ENDS) or jpeg_size(jpeg) != (picture["width"], picture["height"]):
+        return f"its .jpg is not a JPEG of {picture['width']} x {picture['height']} pixels"
+    try:
+        record = json.loads(members.take(f"{key}.json", most=_LONGEST_RECORD))
+    except (ValueError, RecursionError):
+        return "its .json cannot be read"
+    named = ("video", row.video), ("trial", row.trial), ("subject", row.subject), ("frame", row.frame_index)
+    if not isinstance(record, dict) or any(record.get(name) != value for name, value in named):
+        return f"its .json is of another sample than {SAMPLES} says"
+    return ""
