@@ -23,6 +23,7 @@ from pipeline.faces import FrameSize, Sightings, crop_face, gathered, tracked
 from pipeline.follow import Follower, search_each
 from pipeline.geometry import Detection, pose
 from pipeline.params import AlignParams
+from pipeline.store import WorkStore
 from pipeline.tracks import Track
 from pipeline.video import Image
 
@@ -62,7 +63,7 @@ class AlignTask:
     size: FrameSize
     trials: tuple[TrialFrames, ...]
     params: AlignParams
-    store: files.WorkStore
+    store: WorkStore
 
 
 @dataclass(frozen=True, kw_only=True)

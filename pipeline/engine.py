@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import ctypes
-import errno
 import multiprocessing
 import os
 import signal
@@ -12,6 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from pipeline import disk
+from pipeline.ancestors import die_with_parent
 from pipeline.contract import UserError
 from pipeline.params import EngineParams
 from pipeline.progress import Progress
@@ -19,8 +19,6 @@ from pipeline.progress import Progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PR_SET_PDEATHSIG = 1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -46,14 +44,6 @@ class Tally(Generic[Result]):
 
     results: dict[str, Result]
     failures: list[Failure]
-
-
-def die_with_parent() -> None:
-    """Asks Linux to kill this process when its parent dies, so that no orphan goes on writing. No effect elsewhere."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
 
 
 def worker_count(workers: int) -> int:
@@ -159,11 +149,8 @@ def _reason(error: Exception) -> str:
             "a worker process died, most likely for lack of memory; lower engine.workers and start again: "
             "finished videos are not redone"
         ) from error
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        raise UserError(
-            f"no space left on the disk ({error.filename or 'data/'}); free some and start again: "
-            "finished videos are not redone"
-        ) from error
+    if isinstance(error, OSError) and disk.is_full(error):
+        raise UserError(disk.told(error)) from error
     return _told(error)
 
 

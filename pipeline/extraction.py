@@ -7,6 +7,7 @@ import cv2
 
 from pipeline import files, images, tar, video
 from pipeline.contract import UserError
+from pipeline.store import WorkStore
 
 EXTRACT_VERSION = 1
 """Raise it when the bytes of a stored frame change for the same parameters."""
@@ -25,7 +26,7 @@ class ExtractTask:
     wanted: tuple[int, ...]
     max_side: int
     quality: int
-    store: files.WorkStore
+    store: WorkStore
 
     @property
     def key(self) -> str:

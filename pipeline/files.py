@@ -1,21 +1,30 @@
-"""Files that are whole or absent: atomic publishing, digests, the content-keyed work store, locks. Knows no domain."""
+"""Files and folders that are whole or absent: atomic publishing, digests, links. Knows no domain."""
 
 import contextlib
+import ctypes
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.contract import UserError
+from pipeline.disk import naming
+from pipeline.locks import claim, remove, unless_claimed
 
-_CHUNK = 1 << 20
+_PARTIAL = ".partial"
+_FORMER = ".former"
+_NAME_LENGTH = 50  # of 255 bytes, of which a letter takes up to four
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
 def digest_file(path: Path) -> str:
@@ -32,21 +41,36 @@ def digest_of(*parts: Any) -> str:
 
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary neighbour of `path`; on success it is synced and takes the name, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, neighbour = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
+    """Opens a temporary neighbour of `path`; on success it is synced and takes the name, else it is removed.
+
+    The temporary file of a killed process is left to `sweep`. An error of the disk names `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _partial_file(path) as (stream, partial):
             yield stream
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
-        Path(neighbour).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(neighbour).unlink()
-        raise
-    sync_folder(path.parent)
+            partial.replace(path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _partial_file(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    while True:
+        partial = _partial(path)
+        with partial.open("xb") as stream:
+            try:
+                if claim(stream.fileno(), partial):
+                    yield stream, partial
+                    return
+            except BaseException:
+                remove(partial)
+                raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_NAME_LENGTH]}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,114 +92,120 @@ def read_json(path: Path) -> Any:
 
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(folder) as descriptor:
         os.fsync(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Makes a folder durable with all files in it."""
+    for root, _, names in os.walk(folder):
+        for path in (*(Path(root, name) for name in names), Path(root)):
+            with _opened(path) as descriptor:
+                os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that replaces `path` as a whole when the block succeeds, and vanishes when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}."))
-    try:
-        building.chmod(0o755)
-        yield building
-        _sync_tree(building)
-        if path.exists():
-            shutil.rmtree(path)
-        building.rename(path)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    sync_folder(path.parent)
+    """A temporary folder that replaces `path` as a whole when the block succeeds, and vanishes when it fails.
 
-
-def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            descriptor = os.open(Path(root) / name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(root))
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Gives an immutable file a second name; copies where the file system cannot link."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            raise
-        shutil.copyfile(source, target)
-
-
-@dataclass(frozen=True)
-class WorkStore:
-    """Finished work by content key: a folder of read-only files, which exists only when all of them are complete.
-
-    The key is a digest of whatever the work depends on, so an entry never goes stale and is never overwritten.
+    Whoever is killed meanwhile leaves the former folder or the new one. What is left over then is left to `sweep`.
     """
-
-    root: Path
-
-    def find(self, kind: str, key: str) -> Path | None:
-        """The entry's folder, or None if that work has not been finished."""
-        folder = self.path(kind, key)
-        return folder if folder.is_dir() else None
-
-    def path(self, kind: str, key: str) -> Path:
-        """Where the entry is, or will be once its work is finished."""
-        return self.root / kind / key[:2] / key
-
-    @contextlib.contextmanager
-    def building(self, kind: str, key: str) -> Iterator[Path]:
-        """A private folder that becomes the entry when the block succeeds; the first to finish wins a race."""
-        folder = self.path(kind, key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
-        try:
-            yield private
-            for path in private.iterdir():
-                path.chmod(0o444)
-            _sync_tree(private)
-            private.chmod(0o755)
-            with contextlib.suppress(FileExistsError):
-                _rename_new(private, folder)
-            sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
-
-
-def _rename_new(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise FileExistsError(target) from None
-        raise
-
-
-def work_store() -> WorkStore:
-    """The project's store: `data/work`, or the folder that the environment variable CCT_STORE names."""
-    return WorkStore(Path(os.environ.get("CCT_STORE", "data/work")))
+    with naming(path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = stack.enter_context(_partial_folder(path))
+        yield partial
+        sync_tree(partial)
+        _replace_folder(partial, path)
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, *, busy: str) -> Iterator[None]:
-    """Holds an advisory lock for the block's length; the kernel frees it however the process ends.
+def _partial_folder(path: Path) -> Iterator[Path]:
+    while True:
+        partial = _partial(path)
+        partial.mkdir()
+        try:
+            with _opened(partial) as descriptor:
+                if claim(descriptor, partial):
+                    yield partial
+                    return
+        finally:
+            remove(partial)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Renames `new` to `path`. A folder that had the name goes in the same step, where the file system can do that."""
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+    else:
+        return
+    if _exchange(new, path):
+        return
+    former = path.with_name(f".{path.name}{_FORMER}")
+    with _opened(path) as descriptor:
+        claim(descriptor, path)
+        path.rename(former)
+        new.rename(path)
+    remove(former)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names at once; False where the system or the file system (NFS) cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed runs left half-made in a folder, and nothing that somebody still works on."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        unless_claimed(partial, remove)
+    for former in folder.glob(f".*{_FORMER}"):
+        unless_claimed(former, _remove_or_restore)
+
+
+def _remove_or_restore(former: Path) -> None:
+    """A folder that was moved aside for its successor gets its name back if the successor never came."""
+    path = former.with_name(former.name[1 : -len(_FORMER)])
+    if path.exists():
+        remove(former)
+    else:
+        former.rename(path)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives an immutable file a second name; copies where the file system, or the file's owner, permits no link.
 
     Raises:
-        UserError: with the text `busy`, if another process holds it.
+        UserError: if the source has vanished.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(busy) from None
-        yield
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        if source.exists():
+            raise
+        raise UserError(f"{source} was removed while it was in use; run `dvc repro` again: it makes it anew") from None
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        with naming(target):
+            shutil.copyfile(source, target)

@@ -1,29 +1,93 @@
 """The shell around every DVC stage: checked parameters, one run at a time, one-line errors, no orphans."""
 
+import contextlib
+import multiprocessing
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from pipeline.contract import UserError
-from pipeline.engine import die_with_parent
-from pipeline.files import exclusive_lock
+from pipeline import disk
+from pipeline.ancestors import die_with_dvc, die_with_parent
+from pipeline.contract import RESULTS, UserError
+from pipeline.files import sweep
+from pipeline.locks import exclusive_lock
 from pipeline.params import Params, load_params
 
 LOCKS = Path("data/work/locks")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE_S = 2.0
 
 
-def run_stage(name: str, body: Callable[[Params], None]) -> None:
-    """Runs a stage's body and exits: 0 when it is done, 1 with a line a problem on stderr, 130 when interrupted."""
-    die_with_parent()
+class _SignalledError(BaseException):
+    """A signal asked this stage to end. Not an Exception, so that nothing mistakes it for a failure of its own work."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run_stage(
+    name: str, body: Callable[[Params], None], *, around: contextlib.AbstractContextManager[None] | None = None
+) -> None:
+    """Runs a stage's body and exits.
+
+    The exit code is 0 when it is done, 1 after errors, each a line on stderr, and 128 + N when signal N interrupted it:
+    130 after Ctrl-C, 143 after SIGTERM.
+
+    Args:
+        name: the stage's name in dvc.yaml.
+        body: what it does.
+        around: entered once no other run of the stage works, and left when the body has ended.
+    """
     try:
+        _catch_signals()
+        die_with_parent()
+        die_with_dvc()
         params = load_params()
         busy = f"another run of stage {name} is still working in this folder; wait for it or end it"
-        with exclusive_lock(LOCKS / f"{name}.lock", busy=busy):
+        with exclusive_lock(LOCKS / f"{name}.lock", busy=busy), around or contextlib.nullcontext():
+            _sweep_outputs()
             body(params)
     except UserError as error:
-        for line in str(error).splitlines():
-            print(f"{name}: error: {line}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
+        _fail(name, str(error))
+    except OSError as error:
+        line = disk.told(error)
+        if line is None:
+            raise
+        _fail(name, line)
+    except _SignalledError as interrupt:
         print(f"{name}: interrupted; start again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + interrupt.number)
+
+
+def _fail(name: str, lines: str) -> NoReturn:
+    for line in lines.splitlines():
+        print(f"{name}: error: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _sweep_outputs() -> None:
+    """Removes what killed runs left beside the outputs of any stage."""
+    for folder in (RESULTS, Path("models"), *Path("data").glob("*/")):
+        sweep(folder)
+
+
+def _catch_signals() -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)  # the first is enough; what follows puts things in order
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call the end of its loaders' workers an error
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()  # an executor would wait for the videos that they work on
+    for worker in workers:
+        worker.join(_PATIENCE_S)
+    raise _SignalledError(number)

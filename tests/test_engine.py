@@ -123,7 +123,7 @@ def test_a_killed_worker_ends_the_run_with_advice_and_no_hang() -> None:
 
 
 def test_a_full_disk_ends_the_run_whatever_the_budget() -> None:
-    with pytest.raises(UserError, match="no space left on the disk"):
+    with pytest.raises(UserError, match="no space left on the file system"):
         run(fills_the_disk, ["a"], workers=1, max_failures=5)
 
 

@@ -25,9 +25,9 @@ from pipeline.contract import (
 from pipeline.datasets.base import Dropped
 from pipeline.extraction import FRAMES_TAR, Extracted, ExtractTask, extract_video
 from pipeline.faces import FrameSize
-from pipeline.files import WorkStore
 from pipeline.images import decode_jpeg
 from pipeline.params import AlignParams, Params
+from pipeline.store import WorkStore
 from tests.conftest import MakeVideo, Truth, number_of
 
 WANTED = (0, 12, 24, 36, 48)

@@ -137,7 +137,7 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_stage_dies_with_its_parent(tmp_path: Path) -> None:
     body = (
-        "import time; from pipeline.engine import die_with_parent; die_with_parent(); "
+        "import time; from pipeline.ancestors import die_with_parent; die_with_parent(); "
         "print('on', flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(

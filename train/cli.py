@@ -5,6 +5,7 @@ import sys
 import typer
 
 from pipeline.commands.faces import faces
+from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
 
@@ -18,6 +19,7 @@ def _cct() -> None:
 
 app.command()(verify)
 app.command()(faces)
+app.add_typer(store, name="store")
 
 
 def main() -> None:

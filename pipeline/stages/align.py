@@ -22,6 +22,7 @@ from pipeline.mismatch import usable
 from pipeline.params import Params
 from pipeline.plan import align_tasks
 from pipeline.stage import run_stage
+from pipeline.store import work_store
 
 
 def align_all(params: Params) -> None:
@@ -71,4 +72,4 @@ def _dropped(tally: engine.Tally[Aligned], tasks: list[AlignTask]) -> list[Dropp
 
 
 if __name__ == "__main__":
-    run_stage("align", align_all)
+    run_stage("align", align_all, around=work_store().in_use())

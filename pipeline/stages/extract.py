@@ -17,6 +17,7 @@ from pipeline.mismatch import compare
 from pipeline.params import Params
 from pipeline.plan import extract_tasks, read_frames
 from pipeline.stage import run_stage
+from pipeline.store import work_store
 
 
 def extract_all(params: Params) -> None:
@@ -55,4 +56,4 @@ def extract_all(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("extract", extract_all)
+    run_stage("extract", extract_all, around=work_store().in_use())

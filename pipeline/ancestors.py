@@ -1,0 +1,76 @@
+"""No orphans: processes end when those that started them end, however they end. Without effect outside Linux."""
+
+import ctypes
+import multiprocessing
+import os
+import select
+import signal
+import threading
+from pathlib import Path
+
+from pipeline.contract import UserError
+
+_PR_SET_PDEATHSIG = 1
+_MARK = b"DVC_STAGE="
+"""Begins a line of the environment that DVC gives to what it starts, and has not itself."""
+
+
+def die_with_parent() -> None:
+    """Asks Linux to kill this process when its parent dies; a spawned one that has lost it already ends at once."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        os._exit(1)
+
+
+def die_with_dvc() -> None:
+    """Ends this process when the DVC that started it ends. No effect if none did.
+
+    DVC runs stages through the user's shell, which stays in between if it is one that does not replace itself by the
+    command: that the stage's parent lives says nothing.
+
+    Raises:
+        UserError: if DVC has ended already.
+    """
+    if "DVC_STAGE" not in os.environ or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        descriptor = os.pidfd_open(_dvc())
+    except (ProcessLookupError, FileNotFoundError):
+        raise UserError("DVC ended while it started this stage; run `dvc repro` again") from None
+    except OSError:
+        return
+    threading.Thread(target=_follow, args=(descriptor,), daemon=True).start()
+
+
+def _dvc() -> int:
+    """The nearest ancestor without DVC's mark. Raises ProcessLookupError if that is who adopts orphans instead."""
+    pid = os.getppid()
+    while _is_marked(pid):
+        pid = _parent(pid)
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    if b"dvc" not in command and b"python" not in command:
+        raise ProcessLookupError(pid)
+    return pid
+
+
+def _is_marked(pid: int) -> bool:
+    try:
+        return any(line.startswith(_MARK) for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    except PermissionError:
+        return False  # somebody else's process; DVC's children are ours
+
+
+def _parent(pid: int) -> int:
+    """The fourth field of /proc/PID/stat; the second is a name in parentheses, which may hold anything."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _follow(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
