@@ -97,7 +97,7 @@ def run_all(
                     _check_budget(list(failures.values()), budget, label)
                 progress.step(note=f"{len(failures)} failed" if failures else "")
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits for what is under way: it writes where callers tidy up
             raise
     order = [name(item) for item in items]
     return Tally(

@@ -133,11 +133,14 @@ def _records(samples: pd.DataFrame, source: str) -> Iterator[bytes]:
     numbers = samples[[name for name, kind in PLACED_COLUMNS.items() if kind == "double"]].to_numpy()
     if not np.isfinite(numbers).all():
         raise UserError("a landmark or measure is not finite; run `dvc repro --force --single-item align`")
-    texts = {name: samples[name].map(json.dumps) for name in ("video", "trial", "subject")}
-    flags = samples["interpolated"].map({True: "true", False: "false"})
-    eyes = zip(*(samples[name] for name in POINT_COLUMNS[:4]), strict=True)
-    apart = [round(math.dist(both[:2], both[2:]), 3) for both in eyes]
-    fields = samples.assign(**texts, interpolated=flags, interocular=apart, source=json.dumps(source))
+    fields = {name: column.tolist() for name, column in samples.items()}
+    for name in ("video", "trial", "subject"):
+        quoted = {text: json.dumps(text) for text in set(fields[name])}
+        fields[name] = [quoted[text] for text in fields[name]]
+    eyes = zip(*(fields[name] for name in POINT_COLUMNS[:4]), strict=True)
+    fields["interocular"] = [round(math.dist((x0, y0), (x1, y1)), 3) for x0, y0, x1, y1 in eyes]
+    fields["interpolated"] = ["true" if interpolated else "false" for interpolated in fields["interpolated"]]
+    fields["source"] = [json.dumps(source)] * len(samples)
     template = re.sub(r"\(\w+\)", "", _RECORD)
     rows = zip(*(fields[name] for name in re.findall(r"\((\w+)\)", _RECORD)), strict=True)
     return ((template % row).encode() for row in rows)
