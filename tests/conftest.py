@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.params import Params, load_params
 from pipeline.video import Image
+from tests.shard_sets import SIZES, write_shard_set
 
 if TYPE_CHECKING:
     from pipeline.detector import Detector
@@ -72,6 +73,18 @@ def detector() -> "Detector":
     from pipeline.detector import Detector
 
     return Detector(min_face=40, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard set that is only read: two training shards and one to validate."""
+    return write_shard_set(tmp_path_factory.mktemp("whole"), SIZES, samples_per_shard=5)
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be damaged."""
+    return shutil.copytree(whole, tmp_path / "shards")
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ from pipeline.tar import TarWriter
 
 PARAMS_FILE = Path(__file__).parent.parent / "params.yaml"
 
+SIZES = {"train": 9, "val": 3}
+"""Samples a split of the set that tests share."""
+
 
 def params(**changes: object) -> Params:
     """The committed parameters with some top-level keys changed."""

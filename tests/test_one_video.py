@@ -85,6 +85,7 @@ def cct(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_works_anywhere_and_tells_what_is_wrong_in_one_line(tmp_path: Path, demo: Path) -> None:
     done = cct(demo / "raw/videos/batch1/demo-001.mp4", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0 and "1 tracks" in done.stdout and "89 of 89 frames" in done.stdout, done.stderr

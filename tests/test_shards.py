@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import pickle
 import random
-import shutil
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -31,22 +30,9 @@ from pipeline.shards.placing import shard_bounds, shuffled
 from pipeline.shards.reading import ShardReader
 from pipeline.shards.writing import ShardTask, write_shard
 from pipeline.tables import read_table, write_table
-from tests.shard_sets import write_shard_set
+from tests.shard_sets import SIZES, write_shard_set
 
-SIZES = {"train": 9, "val": 3}
 JPEG = encode_jpeg(np.full((224, 224, 3), 99, np.uint8), 90)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shard set that is only read: two training shards and one to validate."""
-    return write_shard_set(tmp_path_factory.mktemp("whole"), SIZES, samples_per_shard=5)
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be damaged."""
-    return shutil.copytree(whole, tmp_path / "shards")
 
 
 @pytest.fixture(scope="module")

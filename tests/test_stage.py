@@ -1,5 +1,6 @@
 """Stages as processes: one at a time, ended by signals and with their parents, stopped in one line by a full disk."""
 
+import json
 import os
 import random
 import re
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.projects import environment
+from tests.projects import copy_project, environment
 
 TOY = """
 import time
@@ -232,3 +233,56 @@ def test_a_second_dvc_refuses_while_the_first_works(repository: Path) -> None:
         said = "".join(first.communicate())
     assert first.returncode == 0, said
     assert (repository / "data/toys/demo/result").read_text() == "whole"
+
+
+GROWING = """
+import hashlib, json, subprocess, sys
+from pathlib import Path
+
+def entries():
+    return {str(path): path.stat().st_ino for path in Path().rglob("entry.json") if "unfinished" not in path.parts}
+
+disk, size_kb, finished, report = sys.argv[1], int(sys.argv[2]), {}, []
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "none", disk], check=True)
+for stage in ("index", "extract", "align", "shard"):
+    code = 1
+    while code:
+        done = subprocess.run([sys.executable, "-m", f"pipeline.stages.{stage}"], capture_output=True, text=True)
+        code, before, finished = done.returncode, finished, entries()
+        report.append({
+            "stage": stage,
+            "code": code,
+            "said": [line for line in done.stderr.splitlines() if not line.startswith(f"{stage}: ") or "error" in line],
+            "left": [str(path) for path in (*Path("data").rglob("*.partial"), *Path().rglob("unfinished/*"))],
+            "redone": [path for path in before if finished.get(path) != before[path]],
+        })
+        if code:
+            size_kb *= 3
+            subprocess.run(["mount", "-o", f"remount,size={size_kb}k", disk], check=True)
+shards = sorted(path for path in Path("data/shards/demo").iterdir())
+digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shards}
+print(json.dumps({"runs": report, "shards": digests}))
+"""
+
+
+@pytest.mark.slow
+def test_stages_on_a_full_disk_stop_and_go_on_once_it_is_larger(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "growing.py").write_text(GROWING)
+    project = copy_project(tmp_path, clips=("demo-001", "demo-029"))
+    (tmp_path / "data/demo/raw").rename(tmp_path / "raw")
+    project.set_params({"index.raw": "raw", "extract.stride": 60, "shard.samples_per_shard": 3})
+    results = {}
+    for disk in ("store", "data"):
+        store = disk if disk == "store" else ""
+        results[disk] = json.loads(in_small_disk(tmp_path, f"CCT_STORE={store} python growing.py {disk} 40").stdout)
+        for run in results[disk]["runs"]:
+            told = (
+                rf"{run['stage']}: error: .*: no space left on the file system at {tmp_path}/{disk} \(.* free now\); .*"
+            )
+            assert run["code"] in (0, 1)
+            assert len(run["said"]) == run["code"], run["said"]
+            assert all(re.fullmatch(told, line) for line in run["said"]), run["said"]
+            assert run["left"] == run["redone"] == []
+        assert {run["stage"] for run in results[disk]["runs"] if run["code"]} >= {"extract", "align"}
+    assert results["store"]["shards"] == results["data"]["shards"]

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import random
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,24 +22,10 @@ from pipeline.images import jpeg_size
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest
 from pipeline.shards.verification import require_verified, verify
 from pipeline.tables import read_table, write_table
-from tests.shard_sets import write_shard_set
 
-SIZES = {"train": 9, "val": 3}
 FIRST = "train-000000.tar"
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shard set that is only read: two training shards and one to validate."""
-    return write_shard_set(tmp_path_factory.mktemp("whole"), SIZES, samples_per_shard=5)
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be damaged."""
-    return shutil.copytree(whole, tmp_path / "shards")
 
 
 def found_wrong(folder: Path) -> list[str]:
