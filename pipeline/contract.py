@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -171,6 +172,7 @@ SAMPLE_COLUMNS = {
 _KEY_LENGTH = 80
 
 
+@lru_cache(1024)
 def escape(name: str) -> str:
     """A file-name-safe spelling of any name: letters, digits, `_` and `-` stay, the rest is percent-encoded UTF-8.
 

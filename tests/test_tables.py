@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import contract, tables
 from pipeline.contract import UserError
-from pipeline.tables import ROW_GROUP, TableWriter, read_pieces, read_table, write_table
+from pipeline.tables import ROW_GROUP, TableWriter, narrowed, read_pieces, read_table, write_table
 
 COLUMNS = {"key": "string", "name": "string", "number": "int64", "share": "double", "known": "bool"}
 LENGTH = 2 * ROW_GROUP + 17
@@ -107,3 +107,29 @@ def test_schemas_know_every_kind_of_the_contract() -> None:
         for kind in value.values()
     }
     assert kinds <= tables._KINDS.keys()
+
+
+@pytest.mark.parametrize("categories", [(), ("name", "key")])
+def test_only_rows_with_a_value_can_be_read(written: Path, rows: pd.DataFrame, categories: tuple[str, ...]) -> None:
+    for value in ("video 20", "video 0", "nothing"):
+        found = read_table(written, COLUMNS, categories=categories, only=("name", value))
+        expected = rows[rows["name"] == value]
+        for column in COLUMNS:
+            assert found[column].tolist() == expected[column].tolist()
+
+
+@given(
+    st.lists(st.floats() | st.integers(-(2**24), 2**24).map(lambda n: n / 64), max_size=20)
+    | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20)
+    | st.lists(st.integers(0, 300), max_size=20)
+)
+def test_narrowed_numbers_are_the_same_numbers(numbers: list[float]) -> None:
+    kind = "int64" if all(isinstance(number, int) for number in numbers) else "float64"
+    column = narrowed(pd.Series(numbers, dtype=kind))
+    assert list(map(repr, column.tolist())) == list(map(repr, numbers))
+
+
+def test_pixels_and_small_numbers_are_narrowed() -> None:
+    assert narrowed(pd.Series([0.015625, 4000.5])).dtype == np.float32
+    assert narrowed(pd.Series([0.1])).dtype == np.float64
+    assert narrowed(pd.Series([3, 70_000])).dtype == np.int32

@@ -19,8 +19,7 @@ def shuffled(keys: Iterable[str], seed: int) -> NDArray[np.int64]:
     digests = bytearray()
     for key in keys:
         digests += hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    words = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
-    return np.lexsort(words.T[::-1])
+    return np.frombuffer(digests, dtype="S32").argsort(kind="stable")
 
 
 def shard_bounds(samples: int, samples_per_shard: int) -> list[tuple[int, int]]:
@@ -32,8 +31,8 @@ def shard_bounds(samples: int, samples_per_shard: int) -> list[tuple[int, int]]:
 def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
     """Every face with its label, its measures and the place of its picture (`PLACED_COLUMNS`), in stored order.
 
-    Splits follow each other by name, each in its shuffled order. Texts are categoricals, and the other columns are
-    read one by one: of millions of samples no more than one copy should be in memory.
+    Splits follow each other by name, each in its shuffled order. Of millions of samples no more than one copy should be
+    in memory: texts are categoricals, numbers as narrow as they can be without loss, and columns are read one by one.
 
     Raises:
         UserError: if the tables of the stages index and align do not belong together.
@@ -48,6 +47,7 @@ def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
         if name not in samples:
             path, categories = (faces if name in FACE_COLUMNS else paths.landmarks), {"tar"} & {name}
             samples[name] = tables.read_table(path, {name: kind}, categories=categories)[name].array[order]
+        samples[name] = tables.narrowed(samples[name])
     return samples
 
 
@@ -55,14 +55,27 @@ def _labelled_faces(paths: Paths) -> pd.DataFrame:
     """Rows of the frame table, in the order of the landmark table."""
     frames = tables.read_table(paths.index, FRAME_COLUMNS, categories=("trial", "video", "subject", "split"))
     frames["split"] = frames["split"].cat.reorder_categories(sorted(frames["split"].cat.categories))
-    place = {"trial": "string", "frame_index": "int64"}
-    if frames.duplicated(list(place)).any():
+    faces = tables.read_table(paths.landmarks, {"trial": "string", "frame_index": "int64"}, categories=("trial",))
+    trials = frames["trial"].cat.categories
+    labelled, wanted = _numbers(frames, trials), _numbers(faces, trials)
+    by_number = np.argsort(labelled, kind="stable")
+    labelled = labelled[by_number]
+    if (np.diff(labelled) == 0).any():
         raise UserError(f"{paths.index} has a frame of a trial twice; run `dvc repro --force --single-item index`")
-    faces = tables.read_table(paths.landmarks, place, categories=("trial",))
-    rows = pd.MultiIndex.from_frame(frames[list(place)]).get_indexer(pd.MultiIndex.from_frame(faces))
-    if (rows < 0).any() or (np.bincount(rows) > 1).any():
+    places = np.searchsorted(labelled, wanted)
+    is_labelled = np.append(labelled, -1)[places] == wanted
+    if not is_labelled.all() or (np.bincount(places) > 1).any():
         raise UserError(_foreign(paths.landmarks))
-    return frames.iloc[rows]
+    return frames.iloc[by_number[places]]
+
+
+def _numbers(table: pd.DataFrame, trials: "pd.Index[str]") -> NDArray[np.int64]:
+    """One number a frame of a trial: of millions of pairs an index of pandas would take hundreds of megabytes.
+
+    Frames of other trials get negative ones. Frames are numbered below 2**40: a thousand years of video.
+    """
+    codes = trials.get_indexer(table["trial"].cat.categories)[table["trial"].cat.codes]
+    return codes.astype(np.int64) << 40 | table["frame_index"].to_numpy()
 
 
 def _checked_keys(faces: Path, samples: pd.DataFrame) -> Iterator[str]:

@@ -1,37 +1,47 @@
 """Single samples of a shard set, by position."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline import tables
-from pipeline.contract import SAMPLE_COLUMNS, UserError
+from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
 from pipeline.images import DamagedPictureError, decode_jpeg
 from pipeline.shards.manifest import SAMPLES
 from pipeline.shards.opened import PictureFiles
+from pipeline.tables import narrowed
 from pipeline.video import Image
 
 
 class ShardReader:
-    """Reads single samples of one split by position in its sample table. Safe to send to worker processes."""
+    """Reads single samples of one split by position in its sample table.
+
+    Safe to send to worker processes: they get what reading takes, some 12 bytes a sample, and not the table.
+    """
 
     def __init__(self, folder: Path, split: str) -> None:
         """Loads the sample table of `split`, in stored order; the shards are opened when first read."""
         repeated = ("split", "trial", "video", "subject", "shard")
-        table = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=repeated)
         self.folder = folder
-        self.samples = table[table["split"] == split].reset_index(drop=True)
+        self.samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=repeated, only=("split", split))
         for name in repeated:
             self.samples[name] = self.samples[name].cat.remove_unused_categories()
-        self._names = list(self.samples["shard"].cat.categories)
-        self._shards = self.samples["shard"].cat.codes.to_numpy()
-        self._offsets, self._sizes = (self.samples[name].to_numpy() for name in ("offset", "size"))
+        self._names, self._shards = _coded(self.samples["shard"])
+        self._trials, self._trial_codes = _coded(self.samples["trial"])
+        self._offsets, self._sizes, self._frames = (
+            narrowed(self.samples[name]).to_numpy() for name in ("offset", "size", "frame_index")
+        )
         self._files = PictureFiles(folder)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self._offsets)
 
     def key(self, position: int) -> str:
         """The sample's key."""
-        return str(self.samples["key"].array[position])
+        return sample_key(self._trials[self._trial_codes[position]], int(self._frames[position]))
 
     def jpeg(self, position: int) -> bytes:
         """The stored bytes of one picture; raises `UserError` naming shard and sample if they are not there."""
@@ -52,3 +62,11 @@ class ShardReader:
     def _damaged(self, position: int, error: DamagedPictureError) -> UserError:
         path = self.folder / self._names[self._shards[position]]
         return UserError(f"{path}: sample {self.key(position)}: {error}; run `cct verify {self.folder}`")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "samples"}
+
+
+def _coded(column: "pd.Series[Any]") -> tuple[list[str], NDArray[np.integer[Any]]]:
+    """The values of a categorical, and the number of each row's."""
+    return [str(value) for value in column.cat.categories], column.cat.codes.to_numpy()

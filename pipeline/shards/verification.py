@@ -14,6 +14,8 @@ import pandas as pd
 from pipeline import files, tables
 from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
 from pipeline.images import jpeg_size
+from pipeline.progress import Progress
+from pipeline.shards import stamps
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest, remedy
 from pipeline.shards.opened import JPEG_ENDS
 from pipeline.tar import BLOCK, ExpectedMembers, UnexpectedMemberError
@@ -23,15 +25,18 @@ _REPEATED = ("split", "trial", "video", "subject", "shard")
 
 
 def require_verified(folder: Path) -> None:
-    """Refuses a shard set that does not verify, naming what is wrong and what to run."""
-    problems = verify(folder)
+    """Refuses a shard set that does not verify, naming what is wrong and what to run.
+
+    One that was verified on this machine and not touched since is not read again (docs/decisions/015).
+    """
+    problems = [] if stamps.is_stamped(folder) else verify(folder)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}; {remedy(folder)}")
 
 
 def verify(folder: Path) -> list[str]:
-    """Checks every byte of a shard set, and what the bytes say.
+    """Checks every byte of a shard set, and what the bytes say; stamps the set if all is right.
 
     Returns:
         One line a problem, each naming the file; empty if all is right.
@@ -39,7 +44,15 @@ def verify(folder: Path) -> list[str]:
     Raises:
         UserError: if there is no manifest that can be believed.
     """
-    manifest = read_manifest(folder)
+    stamps.take_off(folder)
+    before = stamps.observed(folder)
+    problems = _problems(folder, read_manifest(folder))
+    if not problems:
+        stamps.put(folder, before)
+    return problems
+
+
+def _problems(folder: Path, manifest: dict[str, Any]) -> list[str]:
     problems = [wrong for name, line in manifest["files"].items() if (wrong := _wrong_bytes(folder / name, line))]
     rows: dict[Hashable, pd.DataFrame] = {}
     if not problems:
@@ -48,10 +61,14 @@ def verify(folder: Path) -> list[str]:
             problems.append(f"{folder / SAMPLES}: {wrong}")
         else:
             rows = dict(iter(samples.groupby("shard", observed=True)))
-    for line in manifest["shards"]:
-        path = folder / line["name"]
-        wrong = _wrong_bytes(path, line) or (_wrong_members(path, rows[path.name], manifest["picture"]) if rows else "")
-        problems += [wrong] * bool(wrong)
+    with Progress("verify", len(manifest["shards"]), unit="shards") as progress:
+        for line in manifest["shards"]:
+            path = folder / line["name"]
+            wrong = _wrong_bytes(path, line)
+            if rows and not wrong:
+                wrong = _wrong_members(path, rows[path.name], manifest["picture"])
+            problems += [wrong] * bool(wrong)
+            progress.step()
     known = {MANIFEST, *manifest["files"], *(line["name"] for line in manifest["shards"])}
     return problems + [f"{path}: not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known]
 

@@ -7,7 +7,6 @@ from pipeline.alignment import FACES, FACES_TAR, LANDMARKS, Aligned, AlignTask, 
 from pipeline.contract import (
     DROP_COLUMNS,
     FACE_COLUMNS,
-    FRAME_COLUMNS,
     LANDMARK_COLUMNS,
     MISMATCH_COLUMNS,
     SUBJECT_COLUMNS,
@@ -20,7 +19,7 @@ from pipeline.contract import (
 from pipeline.datasets.base import Dropped, drop_rows
 from pipeline.mismatch import usable
 from pipeline.params import Params
-from pipeline.plan import align_tasks
+from pipeline.plan import align_tasks, read_frames
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 
@@ -29,7 +28,7 @@ def align_all(params: Params) -> None:
     """Aligns every video and assembles the faces folder and the landmark table from the work store."""
     paths = Paths(dataset=params.dataset)
     trials = tables.read_table(paths.frames / "trials.parquet", MISMATCH_COLUMNS)
-    frames = usable(tables.read_table(paths.index, FRAME_COLUMNS), trials, stride=params.extract.stride)
+    frames = usable(read_frames(paths), trials, stride=params.extract.stride)
     videos = tables.read_table(paths.frames / "videos.parquet", VIDEO_COLUMNS)
     tasks = align_tasks(params, paths, frames, videos)
     tally = engine.run_all(

@@ -34,7 +34,7 @@ def shard_all(params: Params) -> None:
         tables.write_table(folder / "drops.csv", drops, DROP_COLUMNS)
         tables.write_table(folder / "trials.csv", trials, MISMATCH_COLUMNS)
         write_manifest(folder, params, classes, [shard.line for shard in tally.results.values()])
-    samples["shard"] = shard_names(tasks)
+    samples = samples[["split", "video", "label"]].assign(shard=shard_names(tasks))  # groups are copies: few columns
     report = balance_report(samples, classes, effective_beta=params.shard.effective_beta)
     files.write_json(RESULTS / "balance.json", report)
     for name, plot in balance_plots(samples, classes).items():
