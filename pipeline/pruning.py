@@ -33,7 +33,8 @@ def removable(
     ]
     free = [entry for entry in free if entry.last_use_s < used_before_s]
     if unused:
-        free = [entry for entry in free if entry.last_use_s < _linked_since_s(entries, entry.kind)]
+        linked_since_s = {kind: _linked_since_s(entries, kind) for kind in {entry.kind for entry in free}}
+        free = [entry for entry in free if entry.last_use_s < linked_since_s[entry.kind]]
     free.sort(key=lambda entry: entry.last_use_s)
     if keep_bytes is None:
         return free

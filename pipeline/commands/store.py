@@ -115,7 +115,8 @@ def prune(
             unused=unused,
         )
     gone = [entry for entry in chosen if dry_run or _removed(store, entry)]
-    rest = [entry for entry in entries if entry not in gone]
+    gone_folders = {entry.folder for entry in gone}
+    rest = [entry for entry in entries if entry.folder not in gone_folders]
     print(f"{_sum(gone)} {'would be removed' if dry_run else 'removed'}; {_sum(rest)} {'would ' * dry_run}stay")
     if keep_bytes is not None and _bytes(rest) > keep_bytes:
         raise UserError(f"{store.root} is still larger than {keep_size}: the rest is in use or left out by a condition")
