@@ -122,6 +122,7 @@ def test_contract_imports_the_standard_library_only() -> None:
         "re",
         "dataclasses",
         "enum",
+        "functools",
         "pathlib",
         "urllib",
     }
