@@ -103,7 +103,7 @@ def read_table(
     with _readable(path):
         content = pq.read_table(path, columns=list(columns), read_dictionary=list(categories))
         if only is not None:
-            content = content.filter(pc.equal(content[only[0]], only[1]))
+            content = content.filter(pc.field(only[0]) == only[1])
         kinds = _schema(columns)
         for name in categories:
             kinds = kinds.set(kinds.get_field_index(name), pa.field(name, content.schema.field(name).type))

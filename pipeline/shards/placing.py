@@ -75,7 +75,8 @@ def _numbers(table: pd.DataFrame, trials: "pd.Index[str]") -> NDArray[np.int64]:
     Frames of other trials get negative ones. Frames are numbered below 2**40: a thousand years of video.
     """
     codes = trials.get_indexer(table["trial"].cat.categories)[table["trial"].cat.codes]
-    return codes.astype(np.int64) << 40 | table["frame_index"].to_numpy()
+    numbers: NDArray[np.int64] = codes.astype(np.int64) << 40 | table["frame_index"].to_numpy(np.int64)
+    return numbers
 
 
 def _checked_keys(faces: Path, samples: pd.DataFrame) -> Iterator[str]:
