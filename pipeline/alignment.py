@@ -27,8 +27,8 @@ from pipeline.store import WorkStore
 from pipeline.tracks import Track
 from pipeline.video import Image
 
-DETECT_VERSION = 2
-CROP_VERSION = 2
+DETECT_VERSION = 3
+CROP_VERSION = 3
 """Raise either when its results change for the same parameters."""
 
 FACES_TAR = "faces.tar"

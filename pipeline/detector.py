@@ -1,12 +1,13 @@
 """Faces and five landmarks: MTCNN (Zhang et al. 2016), with facenet-pytorch's nets and weights.
 
-Two ways to them: the whole frame (P-, R- and O-Net), and the neighbourhood of a face known from the frame before, which
-needs the refinement nets only. The only user of facenet_pytorch and, in this package, of torch.
+Three ways to them: facenet-pytorch's own search of the whole frame; a search by the same nets with less around them;
+and the neighbourhood of a face known from the frame before, which needs the refinement nets only. The only user of
+facenet_pytorch and, in this package, of torch.
 """
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
 
 import cv2
 import numpy as np
@@ -15,181 +16,168 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.geometry import Detection, rounded, scaled
-from pipeline.images import halved, shrink
+from pipeline.geometry import Detection, rounded
+from pipeline.images import shrink
+from pipeline.patches import patch, square_around
+from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
 from pipeline.video import Image
 
 _RNET_SIDE, _ONET_SIDE = 24, 48
 _SMALLEST_SEARCHED = 20
 """Side of the smallest face that a search at working size looks for, in working pixels (facenet-pytorch's default)."""
 
-_LOOKS = ((0.0, 0.0), (-0.03, -0.03), (0.03, 0.03))
-"""O-Net sees a known face this often, shifted by these shares of its side: the mean of the boxes and landmarks is
-steadier than one look. The probability is the best look's, as MTCNN keeps the best of its overlapping candidates."""
+_PNET_LEAST, _REFINED_LEAST = 0.6, 0.7
+_SAME_AT_ONE_SIZE, _SAME = 0.5, 0.7
+"""Least probabilities, and overlaps from which two boxes are one face: facenet-pytorch's."""
+
+_LOOKS = (0, 1, 2)
+"""O-Net sees a known face this often, so many pixels further to the right and down in a patch that is two pixels larger
+than it takes: the mean of the boxes and landmarks is steadier than one look. The probability is the best look's, as
+MTCNN keeps the best of its overlapping candidates."""
+
+_LANDMARK_SHIFT = 0.25
+"""Pixels to the right and down."""
 
 _BATCH = 16
-"""Frames that a GPU searches together; on a CPU a batch gains nothing."""
+"""Pictures that a GPU searches together; on a CPU a batch gains nothing."""
 
-_FINE_ENOUGH = 2 * _ONET_SIDE
-"""A net's patch is taken from the picture halved as often as its square keeps this side: much less to average."""
-
-
-class Square(NamedTuple):
-    """A square of pixels, which may reach beyond the picture; all on a grid of 2 ** `halvings` pixels."""
-
-    left: int
-    top: int
-    side: int
-    halvings: int
+Boxes = Sequence[NDArray[np.float64]]
 
 
 class Detector:
     """MTCNN on one device."""
 
-    def __init__(self, *, min_face: int, device: str, working_side: int | None = None) -> None:
+    def __init__(
+        self, *, min_face: int, device: str, working_side: int | None = None, batch: int | None = None
+    ) -> None:
         """Loads the weights that the facenet-pytorch wheel carries.
 
         Args:
             min_face: side of the smallest face looked for, in pixels.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             working_side: longest side, in pixels, to which `search` shrinks a picture; None for no limit.
+            batch: pictures that go together; None for what suits the device.
         """
         self.device = torch.device(resolve_device(device))
-        self.batch = 1 if self.device.type == "cpu" else _BATCH
+        self.batch = batch or (1 if self.device.type == "cpu" else _BATCH)
         self._min_face, self._working_side = min_face, working_side
         self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=self.device)
         for net in (self._mtcnn.pnet, self._mtcnn.rnet, self._mtcnn.onet):
             net.to(memory_format=torch.channels_last)  # O-Net 2.4 times as fast on a CPU, P-Net on large pictures twice
 
     def detect(self, pictures: Sequence[Image]) -> list[list[Detection]]:
-        """Faces of each picture by the whole-frame search of facenet-pytorch, in MTCNN's order.
+        """Faces of each picture by the whole-frame search of facenet-pytorch, in MTCNN's order."""
+        return [faces for stack in self._stacks(pictures) for faces in self._detect_stack(stack)]
 
-        On a GPU pictures of one size go through together; on a CPU a batch gains nothing and they go one by one.
-        """
-        alike = len({picture.shape for picture in pictures}) == 1
-        if self.device.type != "cpu" and alike:
-            return self._detect_stack(np.stack(pictures), self._min_face)
-        return [found for picture in pictures for found in self._detect_stack(picture[None], self._min_face)]
+    def search(self, pictures: Sequence[Image]) -> list[list[Detection]]:
+        """Faces anywhere in each RGB picture: found at working size, then measured at the picture's own."""
+        located = [boxes for stack in self._stacks(pictures) for boxes in self._located(stack, self._working_side)]
+        return [self.refine(picture, boxes) for picture, boxes in zip(pictures, located, strict=True)]
 
-    def search(self, picture: Image, *, thorough: bool) -> list[Detection]:
-        """Faces anywhere in a picture: found at working size, then measured at the picture's own.
+    def search_closely(self, picture: Image) -> list[Detection]:
+        """Faces that are too small to be found at working size; nothing if the picture is no larger than that."""
+        if self._working_side is None or max(picture.shape) <= self._working_side:
+            return []
+        (boxes,) = self._located([picture], None)
+        return self.refine(picture, boxes)
 
-        Args:
-            picture: RGB.
-            thorough: if nobody is found at working size, look again at the picture's own.
-        """
-        small = picture if self._working_side is None else shrink(picture, self._working_side)
-        factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]])
-        min_face = (
-            self._min_face if small is picture else max(_SMALLEST_SEARCHED, round(self._min_face / factors.min()))
-        )
-        found = [scaled(face, factors) for face in self._detect_stack(small[None], min_face)[0]]
-        if thorough and not found and small is not picture:
-            found = self.detect([picture])[0]
-        return self.refine(picture, [face.box for face in found])
-
-    def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
+    def refine(self, picture: Image, boxes: Boxes) -> list[Detection]:
         """Measures faces that are roughly where these boxes are (R-Net, then O-Net), in the order of the boxes.
 
         A box that holds no face comes back with a low probability.
         """
         if not boxes:
             return []
-        pyramid = [picture]
-        squares = [_square(box) for box in boxes]
-        shifts = self._run(self._mtcnn.rnet, pyramid, squares, _RNET_SIDE)[0]
-        moved = [_square(_regressed(square, shift)) for square, shift in zip(squares, shifts, strict=True)]
-        looks = [_shifted(square, *look) for square in moved for look in _LOOKS]
-        shifts, points, probabilities = self._run(self._mtcnn.onet, pyramid, looks, _ONET_SIDE)
-        box_at = np.array([_regressed(square, shift) for square, shift in zip(looks, shifts, strict=True)])
-        points_at = np.array([_placed(square, five) for square, five in zip(looks, points, strict=True)])
-        return [
-            Detection(
-                box=rounded(box_at[first : first + len(_LOOKS)].mean(axis=0)),
-                points=rounded(points_at[first : first + len(_LOOKS)].mean(axis=0)),
-                probability=round(float(probabilities[first : first + len(_LOOKS), 1].max()), 4),
-            )
-            for first in range(0, len(looks), len(_LOOKS))
-        ]
+        squares = [square_around(box) for box in boxes]
+        shifts = self._run(self._mtcnn.rnet, [patch(picture, square, _RNET_SIDE) for square in squares])[0]
+        squares = [square_around(square.regressed(shift)) for square, shift in zip(squares, shifts, strict=True)]
+        seen = [patch(picture, square, _ONET_SIDE + _LOOKS[-1]) for square in squares]
+        looks = [wide[at : at + _ONET_SIDE, at : at + _ONET_SIDE] for wide in seen for at in _LOOKS]
+        return _measured(np.array(squares, dtype=np.float64), *self._run(self._mtcnn.onet, looks))
 
-    def _detect_stack(self, pictures: NDArray[np.uint8], min_face: int) -> list[list[Detection]]:
-        if min(pictures.shape[1:3]) < min_face:
+    def _stacks(self, pictures: Sequence[Image]) -> Iterator[list[Image]]:
+        """Neighbours of one size, at most `batch` together."""
+        for _, alike in groupby(pictures, key=np.shape):
+            while stack := list(islice(alike, self.batch)):
+                yield stack
+
+    def _detect_stack(self, pictures: Sequence[Image]) -> list[list[Detection]]:
+        if min(pictures[0].shape[:2]) < self._min_face:
             return [[] for _ in pictures]
-        self._mtcnn.min_face_size = min_face
         with warnings.catch_warnings():
             # facenet-pytorch stacks lists of unequal length (no face in some pictures) into object arrays.
             warnings.simplefilter("ignore")
-            boxes, probabilities, points = self._mtcnn.detect(pictures, landmarks=True)
+            boxes, probabilities, points = self._mtcnn.detect(np.stack(pictures), landmarks=True)
         return [_detections(*found) for found in zip(boxes, probabilities, points, strict=True)]
 
-    def _run(
-        self, net: nn.Module, pyramid: list[Image], squares: Sequence[Square], side: int
-    ) -> tuple[NDArray[np.float64], ...]:
-        patches = torch.from_numpy(np.stack([_patch(pyramid, square, side) for square in squares])).to(self.device)
-        pixels = (patches.permute(0, 3, 1, 2).float() - 127.5) / 128
+    def _located(self, pictures: Sequence[Image], working_side: int | None) -> list[Boxes]:
+        """Boxes of the faces of pictures of one size, searched at a size of at most `working_side`."""
+        small = [shrink(picture, working_side or max(picture.shape)) for picture in pictures]
+        factors = np.array(pictures[0].shape[1::-1]) / small[0].shape[1::-1]
+        shrunk = small[0] is not pictures[0]
+        min_face = max(_SMALLEST_SEARCHED, round(self._min_face / factors.min())) if shrunk else self._min_face
+        located: list[Boxes] = []
+        for picture, proposals in zip(small, self._proposals(small, min_face), strict=True):
+            boxes = self._judged(self._mtcnn.rnet, _RNET_SIDE, picture, proposals)
+            boxes = self._judged(self._mtcnn.onet, _ONET_SIDE, picture, boxes, of_smaller=True)
+            located.append([box * np.tile(factors, 2) for box in boxes])
+        return located
+
+    def _proposals(self, pictures: Sequence[Image], min_face: int) -> list[NDArray[np.float64]]:
+        """P-Net's N x 4 boxes of each picture, all of one size."""
+        height, width = pictures[0].shape[:2]
+        found: list[list[Proposals]] = [[] for _ in pictures]
+        for rows, columns in pyramid_sizes(height, width, min_face):
+            factors = np.array([width / columns, height / rows])
+            small = [cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA) for picture in pictures]
+            shifts, probabilities = self._run(self._mtcnn.pnet, small)
+            for its, shift, probability in zip(found, shifts, probabilities[:, 1], strict=True):
+                its.append(proposed(probability, shift, factors, least=_PNET_LEAST).distinct(most=_SAME_AT_ONE_SIZE))
+        return [joined(its).distinct(most=_SAME).moved if its else np.empty((0, 4)) for its in found]
+
+    def _judged(
+        self, net: nn.Module, side: int, picture: Image, boxes: NDArray[np.float64], *, of_smaller: bool = False
+    ) -> NDArray[np.float64]:
+        """N x 4 boxes that R-Net or O-Net takes for faces, the best first, moved as it says."""
+        if not len(boxes):
+            return boxes
+        squares = [square_around(box) for box in boxes]
+        shifts, *_, probabilities = self._run(net, [patch(picture, square, side) for square in squares])
+        moved = np.array([square.regressed(shift) for square, shift in zip(squares, shifts, strict=True)])
+        sure = probabilities[:, 1] >= _REFINED_LEAST
+        moved, probabilities = moved[sure], probabilities[sure, 1]
+        return moved[distinct(moved, probabilities, most=_SAME, of_smaller=of_smaller)]
+
+    def _run(self, net: nn.Module, pictures: Sequence[Image]) -> tuple[NDArray[np.float64], ...]:
+        """A net's answers on pictures of one size."""
+        pixels = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
-            return tuple(output.double().cpu().numpy() for output in net(pixels))
+            return tuple(answer.double().cpu().numpy() for answer in net((pixels - 127.5) / 128))
 
 
-def _patch(pyramid: list[Image], square: Square, side: int) -> Image:
-    """A square of the picture in the size that a net takes; black beyond the picture.
+def _measured(
+    squares: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    points: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+) -> list[Detection]:
+    """Faces from O-Net's answers, the mean of its looks.
 
     Args:
-        pyramid: the picture, and its successive halvings as far as they were needed so far; grows.
-        square: in pixels of the picture.
-        side: of the patch.
+        squares: faces x (left, top, side, ...) in pixels: the patches that the looks were taken from.
+        shifts: (faces x looks) x 4, of the sides by shares of a look's side.
+        points: (faces x looks) x 10, five x and five y as shares of a look's side.
+        probabilities: (faces x looks) x 2.
     """
-    while len(pyramid) <= square.halvings:
-        pyramid.append(halved(pyramid[-1]))
-    picture = pyramid[square.halvings]
-    left, top, length = (value >> square.halvings for value in square[:3])
-    height, width = picture.shape[:2]
-    x0, y0, x1, y1 = (
-        min(max(left, 0), width),
-        min(max(top, 0), height),
-        min(max(left + length, 0), width),
-        min(max(top + length, 0), height),
-    )
-    if x0 >= x1 or y0 >= y1:
-        return np.zeros((side, side, 3), np.uint8)
-    patch = picture[y0:y1, x0:x1]
-    margins = (y0 - top, top + length - y1, x0 - left, left + length - x1)
-    if any(margins):
-        patch = cv2.copyMakeBorder(patch, *margins, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
-    return cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def _square(box: NDArray[np.float64]) -> Square:
-    """The square around a box that its longer side spans."""
-    x0, y0, x1, y1 = box.tolist()
-    side = max(x1 - x0, y1 - y0, 1.0)
-    halvings = max(0, int(side / _FINE_ENOUGH).bit_length() - 1)
-    return _on_grid((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side, halvings)
-
-
-def _shifted(square: Square, right: float, down: float) -> Square:
-    left, top, side, halvings = square
-    return _on_grid(left + right * side, top + down * side, side, halvings)
-
-
-def _on_grid(left: float, top: float, side: float, halvings: int) -> Square:
-    left, top, side = (round(value / (1 << halvings)) << halvings for value in (left, top, side))
-    return Square(left, top, max(1, side), halvings)
-
-
-def _regressed(square: Square, shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A net's box: its output shifts the four sides by shares of the square's side."""
-    left, top, side, _ = square
-    return np.array([left, top, left + side, top + side]) + shift * side
-
-
-def _placed(square: Square, five: NDArray[np.float64]) -> NDArray[np.float64]:
-    """O-Net's landmarks, five x then five y as shares of the side, in pixels.
-
-    No half pixel is taken off for pixel centres: without it the mean error against data/demo/truth.csv has no bias.
-    """
-    left, top, side, _ = square
-    return np.stack([left + side * five[:5], top + side * five[5:]], axis=1)
+    faces = len(squares)
+    pixels = squares[:, 2, None, None] / (_ONET_SIDE + _LOOKS[-1])  # of the picture per pixel of the patch
+    corners = squares[:, None, :2] + pixels * np.array(_LOOKS)[:, None]
+    sides = pixels * _ONET_SIDE
+    boxes = np.concatenate([corners, corners + sides], axis=2) + sides * shifts.reshape(faces, -1, 4)
+    fives = corners[:, :, None] + sides[..., None] * points.reshape(faces, -1, 2, 5).swapaxes(2, 3) + _LANDMARK_SHIFT
+    sure = probabilities[:, 1].reshape(faces, -1).max(axis=1)
+    means = zip(rounded(boxes.mean(axis=1)), rounded(fives.mean(axis=1)), sure.tolist(), strict=True)
+    return [Detection(box=box, points=five, probability=round(probability, 4)) for box, five, probability in means]
 
 
 def _detections(

@@ -24,6 +24,8 @@ _ARCFACE_112 = (
 _HEAD = np.array([[-31.5, 0, 0], [31.5, 0, 0], [0, 36, -30], [-26, 73, -3], [26, 73, -3]], dtype=np.float64)
 """Eyes, nose tip and mouth corners of a mean head in millimetres: x to the right, y down, z into the picture."""
 
+_FROM_HEAD = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0)).T
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
@@ -60,6 +62,17 @@ class Similarity:
         """Transforms N x 2 points."""
         x, y = points[:, 0], points[:, 1]
         return np.stack([self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty], axis=1)
+
+    def inverted(self, points: Points) -> Points:
+        """N x 2 points before the transform."""
+        x, y = points[:, 0] - self.tx, points[:, 1] - self.ty
+        square = self.a * self.a + self.b * self.b
+        return np.stack([(self.a * x + self.b * y) / square, (self.a * y - self.b * x) / square], axis=1)
+
+    def from_window(self, left: int, top: int) -> "Similarity":
+        """The same transform from the part of the picture that begins there."""
+        tx = self.tx + self.a * left - self.b * top
+        return Similarity(self.a, self.b, tx, self.ty + self.b * left + self.a * top)
 
     def from_halved(self) -> "Similarity":
         """The same transform from a picture of half the size; pixel centres are whole numbers."""
@@ -132,7 +145,7 @@ def pose(points: Points) -> Pose:
     Good to some ten degrees: five points, and one head for everybody. Source: POS, DeMenthon and Davis, Model-based
     object pose in 25 lines of code, IJCV 1995; rounded to a tenth of a degree.
     """
-    projected = (points - points.mean(axis=0)).T @ np.linalg.pinv(_HEAD - _HEAD.mean(axis=0)).T
+    projected = (points - points.mean(axis=0)).T @ _FROM_HEAD
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
     if not lengths.all():
         return Pose(0.0, 0.0, 0.0)

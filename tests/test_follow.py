@@ -110,7 +110,9 @@ class Scripted:
 
     script: dict[int, list[float]]
     """Frame to the horizontal centres of its faces."""
+    batch: int = 1
     searched: list[int] = field(default_factory=list)
+    calls: int = 0
 
     def _faces(self, picture: Image) -> list[Detection]:
         return [self._face(x, 1.0) for x in self.script.get(int(picture[0, 0, 0]), [])]
@@ -119,9 +121,13 @@ class Scripted:
         box = np.array([x - 20, 20, x + 20, 60])
         return Detection(box=box, points=np.tile(box[:2], (5, 1)), probability=probability)
 
-    def search(self, picture: Image, *, thorough: bool) -> list[Detection]:
-        self.searched.append(int(picture[0, 0, 0]))
-        return self._faces(picture)
+    def search(self, pictures: Sequence[Image]) -> list[list[Detection]]:
+        self.calls += 1
+        self.searched += [int(picture[0, 0, 0]) for picture in pictures]
+        return [self._faces(picture) for picture in pictures]
+
+    def search_closely(self, picture: Image) -> list[Detection]:
+        return []
 
     def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
         """The scripted face nearest to each box, if it is near."""
@@ -133,8 +139,10 @@ class Scripted:
         return found
 
 
-def run(script: dict[int, list[float]], count: int, *, search_every: int = 15) -> tuple[list[Followed], Scripted]:
-    finder = Scripted(script)
+def run(
+    script: dict[int, list[float]], count: int, *, search_every: int = 15, batch: int = 1
+) -> tuple[list[Followed], Scripted]:
+    finder = Scripted(script, batch=batch)
     frames = [(index, np.full((80, 200, 3), index, np.uint8)) for index in range(count)]
     return list(Follower(finder=finder, search_every=search_every, max_gap=100).follow(frames)), finder
 
