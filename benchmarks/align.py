@@ -2,12 +2,15 @@
 
     python benchmarks/align.py                     # a demo clip at 640 x 360 and 1920 x 1080, and the demo's truth
     python benchmarks/align.py --video MY.mp4      # your own
+    python benchmarks/align.py --parts             # also where the time of following goes
 
-Both sides decode the same file and write the same crop of every face that they are sure of.
+Both sides decode the same file and write the same crop of every face that they are sure of. Two minutes.
 """
 
 import argparse
+import cProfile
 import csv
+import pstats
 import tempfile
 import time
 import warnings
@@ -34,7 +37,8 @@ ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "data" / "demo"
 CLIP = "demo-014"
 SURE = 0.95
-FRAMES = 300
+FRAMES = {640: 300, 1920: 150}
+"""Frames of a demo clip by its width: searching large ones takes the reference half a second each."""
 TRUTH_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 Result = TypeVar("Result")
@@ -49,18 +53,22 @@ def main() -> None:
     parser.add_argument("--video", type=Path, action="append", default=[])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--skip-truth", action="store_true")
+    parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     params = load_params(ROOT / "params.yaml").align
     with tempfile.TemporaryDirectory() as folder:
-        videos = arguments.video or [enlarged(Path(folder), width) for width in (640, 1920)]
+        videos = arguments.video or [enlarged(Path(folder), width) for width in FRAMES]
         print(f"{arguments.threads} thread(s); frames a second\n")
         print("| video | every frame | followed | ratio | decode only | subject found | median distance |")
         print("|---|---|---|---|---|---|---|")
         for video in videos:
             compare_speed(video, Path(folder) / video.stem, params)
+        if arguments.parts:
+            for video in videos:
+                show_parts(video, Path(folder) / f"{video.stem} parts", params)
         if not arguments.skip_truth:
             compare_truth(Path(folder) / "truth", params)
 
@@ -75,7 +83,7 @@ def enlarged(folder: Path, width: int) -> Path:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        for index in range(FRAMES):
+        for index in range(FRAMES[width]):
             picture = cv2.resize(swing[index % len(swing)], size, interpolation=cv2.INTER_CUBIC)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -94,6 +102,38 @@ def compare_speed(video: Path, out: Path, params: AlignParams) -> None:
         f"| {share:.2%} | {distance:.2%} |",
         flush=True,
     )
+
+
+PARTS = {
+    "decoding": ("read_frames", "<method 'grab' of 'cv2.VideoCapture' objects>"),
+    "conversion to BGR": ("read_frames", "<method 'retrieve' of 'cv2.VideoCapture' objects>"),
+    "conversion to RGB": ("read_frames", "<built-in method cvtColor>"),
+    "search of the whole frame": ("_found_in", "search"),
+    "known faces: R-Net and O-Net": ("", ""),
+    "known faces: patches and means": ("_refind", "refine"),
+    "shot cuts": ("_is_cut", "_glance"),
+    "cutting out, JPEG, measures": ("add", "crop_face"),
+}
+"""Parts of following: a function, and one that it calls. The nets' share of `refine` is that over all its calls."""
+
+
+def show_parts(video: Path, out: Path, params: AlignParams) -> None:
+    """Prints the milliseconds a frame of each part of following, by the profiler (which itself takes a few per cent)."""
+    with cProfile.Profile() as profile:
+        frames = faces_of_video(video, out, params).frames
+    stats = pstats.Stats(profile)
+    seconds = {
+        (caller[2], callee[2]): time[3] for callee, told in stats.stats.items() for caller, time in told[4].items()
+    }
+    spent = {part: seconds.get(pair, 0.0) for part, pair in PARTS.items()}
+    refined = sum(told[3] for function, told in stats.stats.items() if function[2] == "refine")
+    in_nets = spent["known faces: patches and means"] * seconds["refine", "_run"] / refined
+    spent["known faces: R-Net and O-Net"] += in_nets
+    spent["known faces: patches and means"] -= in_nets
+    spent["the rest"] = stats.total_tt - sum(spent.values())
+    print(f"\n{video.stem}, milliseconds a frame:\n\n| part | ms |\n|---|---|")
+    for part, its in spent.items():
+        print(f"| {part} | {1000 * its / frames:.2f} |", flush=True)
 
 
 def compare_truth(out: Path, params: AlignParams) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.geometry import Detection, rounded
-from pipeline.images import shrink
+from pipeline.images import halved, shrink
 from pipeline.patches import patch, square_around
 from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
 from pipeline.video import Image
@@ -129,6 +129,8 @@ class Detector:
         found: list[list[Proposals]] = [[] for _ in pictures]
         for rows, columns in pyramid_sizes(height, width, min_face):
             factors = np.array([width / columns, height / rows])
+            while pictures[0].shape[0] >= 2 * rows:  # much less to average
+                pictures = [halved(picture) for picture in pictures]
             small = [cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA) for picture in pictures]
             shifts, probabilities = self._run(self._mtcnn.pnet, small)
             for its, shift, probability in zip(found, shifts, probabilities[:, 1], strict=True):
