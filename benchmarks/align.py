@@ -107,7 +107,7 @@ def compare_speed(video: Path, out: Path, params: AlignParams) -> None:
 PARTS = {
     "decoding": ("read_frames", "<method 'grab' of 'cv2.VideoCapture' objects>"),
     "conversion to BGR": ("read_frames", "<method 'retrieve' of 'cv2.VideoCapture' objects>"),
-    "conversion to RGB": ("read_frames", "<built-in method cvtColor>"),
+    "conversion to RGB": ("read_frames", "<cvtColor>"),
     "search of the whole frame": ("_found_in", "search"),
     "known faces: R-Net and O-Net": ("", ""),
     "known faces: patches and means": ("_refind", "refine"),
@@ -118,7 +118,7 @@ PARTS = {
 
 
 def show_parts(video: Path, out: Path, params: AlignParams) -> None:
-    """Prints the milliseconds a frame of each part of following, by the profiler (which itself takes a few per cent)."""
+    """Prints the milliseconds a frame of each part of following, by the profiler, which takes a few per cent."""
     with cProfile.Profile() as profile:
         frames = faces_of_video(video, out, params).frames
     stats = pstats.Stats(profile)

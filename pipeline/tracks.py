@@ -1,8 +1,8 @@
 """Faces through time, and which of them is the annotated subject. Works on detections, never on pixels."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 
 import numpy as np
@@ -17,8 +17,11 @@ FrameDetections = Mapping[int, Sequence[Detection]]
 _SIMILAR_SIZE = 2.0
 """Two stretches of one person differ in face area by at most this factor squared."""
 
+_PACE = 5
+"""Sightings that tell how a face moves."""
 
-@dataclass
+
+@dataclass(eq=False)
 class Track:
     """One face followed through a video."""
 
@@ -29,6 +32,19 @@ class Track:
     def last_frame(self) -> int:
         """Index of the frame in which it was last seen."""
         return next(reversed(self.faces))
+
+    @property
+    def last_box(self) -> NDArray[np.float64]:
+        """Where it was last seen."""
+        return self.faces[self.last_frame].box
+
+    def expected_box(self, frame_index: int) -> NDArray[np.float64]:
+        """Where its box would be if it went on as it last moved: someone who passes behind somebody comes out again."""
+        latest = list(islice(reversed(self.faces), _PACE))
+        first, last = self.faces[latest[-1]].box, self.faces[latest[0]].box
+        frames = max(1, latest[0] - latest[-1])
+        moved = (last - first).reshape(2, 2).mean(axis=0) / frames * (frame_index - latest[0])
+        return last + np.tile(moved, 2)
 
     @property
     def weight(self) -> float:
@@ -71,7 +87,7 @@ def link(
 
     Args:
         detections: faces by frame index.
-        min_overlap: least intersection over union of a face with its predecessor.
+        min_overlap: least intersection over union of a face with its predecessor, or with where that was heading.
         max_gap: a track that was not seen for more than this many frames is over.
         cuts: frames that begin a new shot; no track crosses them.
     """
@@ -82,7 +98,7 @@ def link(
         shot_begin = frame_index if frame_index in cuts else shot_begin
         earliest = max(shot_begin, frame_index - max_gap)
         live = [track for track in tracks if track.last_frame >= earliest]
-        taken = _assign(live, faces, min_overlap)
+        taken = _assign(live, faces, frame_index, min_overlap)
         for column, face in enumerate(faces):
             track = taken.get(column)
             if track is None:
@@ -92,13 +108,36 @@ def link(
     return tracks
 
 
-def _assign(live: Sequence[Track], faces: Sequence[Detection], min_overlap: float) -> dict[int, Track]:
+def _assign(
+    live: Sequence[Track], faces: Sequence[Detection], frame_index: int, min_overlap: float
+) -> dict[int, Track]:
+    """Which face, by its place in `faces`, is whose.
+
+    Whoever was seen last has the first claim, at that place. The others come out where they disappeared or where they
+    were heading.
+    """
+    latest = max((track.last_frame for track in live), default=-1)
+    fresh = [track for track in live if track.last_frame == latest]
+    taken = _matched(fresh, list(enumerate(faces)), lambda track: [track.last_box], min_overlap)
+    lost = [track for track in live if track not in taken.values()]
+    left = [(place, face) for place, face in enumerate(faces) if place not in taken]
+    return taken | _matched(lost, left, lambda track: [track.last_box, track.expected_box(frame_index)], min_overlap)
+
+
+def _matched(
+    live: Sequence[Track],
+    faces: Sequence[tuple[int, Detection]],
+    boxes: Callable[[Track], list[NDArray[np.float64]]],
+    min_overlap: float,
+) -> dict[int, Track]:
+    """The assignment with the largest overlaps of numbered faces with any of the boxes where a track may be."""
     if not live or not faces:
         return {}
-    gains = np.array([[overlap(track.faces[track.last_frame].box, face.box) for face in faces] for track in live])
+    gains = np.array([[max(overlap(box, face.box) for box in boxes(track)) for _, face in faces] for track in live])
     gains[gains < min_overlap] = 0  # else two overlaps that are too small could outbid one that is not
     rows, columns = (places.tolist() for places in linear_sum_assignment(gains, maximize=True))
-    return {column: live[row] for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap}
+    pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap]
+    return {faces[column][0]: live[row] for row, column in pairs}
 
 
 def bridge(track: Track, frame_indices: Iterable[int], *, max_bridge: int) -> None:

@@ -185,3 +185,58 @@ def test_a_flicker_does_not_cause_a_search_each_time() -> None:
     script = {index: [40.0] + [150.0] * (index % 3 == 0) for index in range(60)}
     _, finder = run(script, 60)
     assert len(finder.searched) < 15
+
+
+@pytest.mark.parametrize("batch", [2, 4, 16])
+@pytest.mark.parametrize("search_every", [1, 5, 15])
+def test_searches_that_go_together_find_the_same(batch: int, search_every: int) -> None:
+    """A face that enters, one that flickers, one that is lost: the schedule that was foreseen does not hold."""
+    script = {i: [40.0] * (i < 31) + [100.0] * (i % 7 == 3) + [160.0] * (i >= 12) for i in range(60)}
+    alone, one_by_one = run(script, 60, search_every=search_every)
+    together, finder = run(script, 60, search_every=search_every, batch=batch)
+    assert centres(together) == centres(alone)
+    assert [frame.searched for frame in together] == [frame.searched for frame in alone]
+    assert finder.calls < one_by_one.calls and set(one_by_one.searched) <= set(finder.searched)
+
+
+def test_a_real_clip_gives_the_same_faces_however_many_searches_go_together(demo: Path, finder: Detector) -> None:
+    first, second = frames_of(demo, "demo-012", end=20), frames_of(demo, "demo-034", end=10)
+    frames = list(enumerate(picture for _, picture in first + second))
+    batched = Detector(min_face=40, device="cpu", working_side=640, batch=4)
+    alone, together = (gathered(follower(each, search_every=4).follow(frames), 0.9) for each in (finder, batched))
+    assert together.cuts == alone.cuts == [0, 20]
+    assert told(together.faces) == told(alone.faces) and sum(map(len, alone.faces.values())) == 60
+
+
+def told(faces: dict[int, list[Detection]]) -> list[tuple[int, list[float], list[float], float]]:
+    return [
+        (index, face.box.tolist(), face.points.reshape(-1).tolist(), face.probability)
+        for index, its in faces.items()
+        for face in its
+    ]
+
+
+def crossing(demo: Path, count: int) -> list[Image]:
+    """Two people of two clips who change sides; the one who comes from the left passes in front."""
+    people = []
+    for video in ("demo-001", "demo-029"):
+        people.append([picture[:, 90:230] for _, picture in frames_of(demo, video, end=count)])
+    pictures = []
+    for index, (front, behind) in enumerate(zip(*people, strict=True)):
+        canvas = np.full((240, 640, 3), 90, np.uint8)
+        step = round(500 * index / (count - 1))
+        canvas[:, 500 - step : 640 - step] = behind
+        canvas[:, step : step + 140] = front
+        pictures.append(canvas)
+    return pictures
+
+
+def test_people_who_pass_each_other_stay_who_they_are(demo: Path, finder: Detector) -> None:
+    pictures = crossing(demo, 60)
+    followed = gathered(follower(finder).follow(enumerate(pictures)), 0.9)
+    linked = tracks.link(followed.faces, min_overlap=0.3, max_gap=30, cuts=set(followed.cuts))
+    assert [(min(track.faces), max(track.faces)) for track in linked] == [(0, 59)] * 2
+    behind, front = linked
+    assert front.faces.keys() == set(range(60)) > behind.faces.keys()
+    assert tracks.centre_x(behind.faces[0].box) > 500 and tracks.centre_x(behind.faces[59].box) < 140
+    assert all(abs(tracks.centre_x(face.box) - 60 - 500 * index / 59) < 25 for index, face in front.faces.items())

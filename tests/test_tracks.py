@@ -95,6 +95,19 @@ def test_empty_frames_and_no_frames_are_fine() -> None:
     assert spans(link({0: [face(100)], 1: [], 2: [face(100)]})) == [[0, 2]]
 
 
+def test_someone_who_passes_behind_another_is_the_same_when_back() -> None:
+    frames = {i: [face(100 + 12 * i, y=100)] + [face(500 - 12 * i)] * (not 12 <= i < 22) for i in range(34)}
+    found = link(frames, max_gap=12)
+    assert spans(found) == [list(range(34)), [*range(12), *range(22, 34)]]
+    assert [round(tracks.centre_x(track.faces[33].box)) for track in found] == [496, 104]
+
+
+def test_where_a_face_was_heading_counts_only_where_it_is_not_at_its_old_place() -> None:
+    """It stops behind the other: found where it was last seen, although it was moving."""
+    frames = {i: [face(100 + 10 * i)] for i in range(6)} | {12: [face(152)]}
+    assert spans(link(frames, max_gap=8)) == [[*range(6), 12]]
+
+
 def test_too_small_an_overlap_is_another_face() -> None:
     assert spans(link({0: [face(100)], 1: [face(160)]})) == [[0], [1]]
 
