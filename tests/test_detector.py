@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,44 @@ def test_two_people_are_two_faces(demo: Path, truth: Truth, detector: Detector) 
         assert len(found) == 2
         for face, side in zip(found, ("left", "right"), strict=True):
             assert error(face, truth["demo-012", index, side]) < 0.25
+
+
+@pytest.mark.parametrize("video", ["demo-001", "demo-012"])
+@pytest.mark.parametrize("enlarged", [1, 3])
+def test_the_quick_search_finds_whom_the_reference_finds(
+    video: str, enlarged: int, demo: Path, detector: Detector
+) -> None:
+    """At the picture's own size, and in a picture three times too large for it."""
+    quick = Detector(min_face=40, device="cpu", working_side=640)
+    for picture in pictures(demo, video, 0, 30).values():
+        large = cv2.resize(picture, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
+        wanted = sorted(sure(detector.detect([picture])[0]), key=lambda face: float(face.box[0]))
+        found = sorted(sure(quick.search([large.astype(np.uint8)])[0]), key=lambda face: float(face.box[0]))
+        assert len(found) == len(wanted)
+        for face, other in zip(found, wanted, strict=True):
+            assert error(face, (other.points + 0.5) * enlarged - 0.5) < 0.08
+
+
+def test_a_face_too_small_for_the_working_size_is_found_by_looking_closely(one_person: dict[int, Image]) -> None:
+    scene = np.full((960, 1920, 3), 128, np.uint8)
+    scene[300:372, 700:796] = cv2.resize(one_person[0], (96, 72), interpolation=cv2.INTER_AREA)
+    quick = Detector(min_face=20, device="cpu", working_side=320)
+    assert sure(quick.search([scene])[0]) == [] and len(sure(quick.search_closely(scene))) == 1
+    assert quick.search_closely(scene[:160, :320]) == []
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_pictures_searched_together_give_the_same_faces(batch: int, demo: Path, detector: Detector) -> None:
+    frames = [*pictures(demo, "demo-001", 0, 20, 40).values(), *pictures(demo, "demo-012", 0, 20).values()]
+    batched = Detector(min_face=40, device="cpu", batch=batch)
+    for alone, together in (
+        (detector.search(frames), batched.search(frames)),
+        (detector.detect(frames), batched.detect(frames)),
+    ):
+        assert [len(sure(faces)) for faces in together] == [1, 1, 1, 2, 2]
+        for one, other in zip(alone, together, strict=True):
+            assert [face.points.tolist() for face in one] == [face.points.tolist() for face in other]
+            assert [face.probability for face in one] == [face.probability for face in other]
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

@@ -166,6 +166,29 @@ def test_landmarks_land_on_the_template(scale: float, degrees: float, template_s
     assert np.abs(dots_in(face) - target).max() < 0.2
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_a_face_averaged_down_is_as_if_the_whole_picture_were(seed: int) -> None:
+    """Faces of all sizes, in the picture, across its edges and outside."""
+    luck = np.random.default_rng(seed)
+    height, width = luck.integers(60, 700, 2)
+    picture = luck.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    scale, angle = 2.0 ** -luck.uniform(0, 3.5), luck.uniform(-3, 3)
+    x, y = luck.uniform(-0.3, 1.3) * width, luck.uniform(-0.3, 1.3) * height
+    a, b = scale * math.cos(angle), scale * math.sin(angle)
+    transform = Similarity(a, b, FACE_SIZE / 2 - a * x + b * y, FACE_SIZE / 2 - b * x - a * y)
+    cut = images.warp_face(picture, transform)
+    while transform.scale <= 0.5 and min(picture.shape[:2]) >= 2:
+        picture, transform = images.halved(picture), transform.from_halved()
+    assert (cut == images.warp_face(picture, transform)).all()
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
+def test_the_inverse_brings_points_back(x: float, y: float) -> None:
+    transform = Similarity(0.4, -0.3, 12.0, 500.0)
+    (back,) = transform.inverted(transform.apply(np.array([[x, y]])))
+    assert back == pytest.approx([x, y], abs=1e-6)
+
+
 @pytest.mark.parametrize("max_side", [1000, 333, 150])
 def test_landmarks_in_video_pixels_fit_frames_that_were_shrunk(max_side: int) -> None:
     points, side = placed(2.6, 12.0)

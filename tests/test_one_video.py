@@ -11,7 +11,7 @@ import pytest
 from pipeline import geometry, tables, tar
 from pipeline.contract import FACE_SIZE, POINT_COLUMNS, UserError
 from pipeline.faces import FrameSize, crop_face
-from pipeline.images import decode_jpeg
+from pipeline.images import decode_jpeg, encode_jpeg
 from pipeline.one_video import COLUMNS, FACES_TAR, LANDMARKS, faces_of_video
 from pipeline.params import AlignParams, Params
 from pipeline.video import read_frames
@@ -65,6 +65,35 @@ def test_smoothed_faces_are_cut_where_they_are_said_to_be(tmp_path: Path, demo: 
             size = FrameSize(width=picture.shape[1], height=picture.shape[0])
             again = crop_face(picture, points(row), size, template_scale=1.0, quality=align.quality)
             assert again.jpeg == pictures[row["key"]], index
+
+
+def test_a_spliced_clip_has_a_track_a_shot_and_marks_what_was_bridged(
+    tmp_path: Path, demo: Path, truth: Truth, make_video: MakeVideo, align: AlignParams
+) -> None:
+    """One person, hidden for 4 frames and later for 14 (more than max_bridge); then a cut to somebody else."""
+    hidden = {*range(10, 14), *range(24, 38)}
+    shots = []
+    for video, count in (("demo-001", 50), ("demo-029", 12)):
+        wanted = read_frames(demo / f"raw/videos/batch1/{video}.mp4", set(range(count)))
+        shots.append([picture for _, picture in wanted if picture is not None])
+    for index in hidden:
+        x, y = truth["demo-001", index, ""][2].astype(int)
+        shots[0][index][max(0, y - 70) : y + 70, max(0, x - 60) : x + 60] = shots[0][index].mean(axis=(0, 1))
+    faces_of_video(make_video(tmp_path / "v.mp4", shots[0] + shots[1]), tmp_path / "out", align)
+    table, pictures = result(tmp_path / "out")
+    tracks = {number: set(its) for number, its in table.groupby("track")["frame_index"]}
+    assert tracks == {0: set(range(50)) - set(range(24, 38)), 1: set(range(50, 62))}
+    assert set(table.loc[table["interpolated"], "frame_index"]) == set(range(10, 14))
+    assert list(pictures) == table["key"].tolist() and (table["subject"] == "main").all()
+
+
+def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, demo: Path, align: AlignParams) -> None:
+    (frame,) = [
+        picture for _, picture in read_frames(demo / "raw/videos/batch1/demo-012.mp4", {20}) if picture is not None
+    ]
+    (tmp_path / "two people.jpg").write_bytes(encode_jpeg(frame, 95))
+    summary = faces_of_video(tmp_path / "two people.jpg", tmp_path / "out", align)
+    assert (summary.frames, summary.faces, summary.tracks, summary.frames_with_main) == (1, 2, 2, 1)
 
 
 def test_a_video_without_faces_gives_empty_tables(tmp_path: Path, make_video: MakeVideo, align: AlignParams) -> None:
