@@ -14,7 +14,7 @@ from pipeline.params import PARAMS_FILE, load_params
 
 
 def faces(
-    video: Annotated[Path, typer.Argument(help="A video file.")],
+    video: Annotated[Path, typer.Argument(help="A video file, or a picture.")],
     out: Annotated[Path, typer.Option(help="A new folder for landmarks.parquet and faces.tar.")],
     params: Annotated[
         Path | None,
