@@ -16,7 +16,7 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.geometry import Detection, rounded
+from pipeline.geometry import Boxes, Detection, rounded
 from pipeline.images import halved, shrink
 from pipeline.patches import patch, square_around
 from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
@@ -40,8 +40,6 @@ _LANDMARK_SHIFT = 0.25
 
 _BATCH = 16
 """Pictures that a GPU searches together; on a CPU a batch gains nothing."""
-
-Boxes = Sequence[NDArray[np.float64]]
 
 
 class Detector:
@@ -69,17 +67,15 @@ class Detector:
         """Faces of each picture by the whole-frame search of facenet-pytorch, in MTCNN's order."""
         return [faces for stack in self._stacks(pictures) for faces in self._detect_stack(stack)]
 
-    def search(self, pictures: Sequence[Image]) -> list[list[Detection]]:
-        """Faces anywhere in each RGB picture: found at working size, then measured at the picture's own."""
-        located = [boxes for stack in self._stacks(pictures) for boxes in self._located(stack, self._working_side)]
-        return [self.refine(picture, boxes) for picture, boxes in zip(pictures, located, strict=True)]
+    def search(self, pictures: Sequence[Image]) -> list[Boxes]:
+        """Boxes of the faces of each RGB picture, roughly: as found at working size, in pixels of the picture."""
+        return [boxes for stack in self._stacks(pictures) for boxes in self._located(stack, self._working_side)]
 
-    def search_closely(self, picture: Image) -> list[Detection]:
-        """Faces that are too small to be found at working size; nothing if the picture is no larger than that."""
+    def search_closely(self, picture: Image) -> Boxes:
+        """Boxes of faces that may be too small to be found at working size; none if the picture is no larger."""
         if self._working_side is None or max(picture.shape) <= self._working_side:
             return []
-        (boxes,) = self._located([picture], None)
-        return self.refine(picture, boxes)
+        return self._located([picture], None)[0]
 
     def refine(self, picture: Image, boxes: Boxes) -> list[Detection]:
         """Measures faces that are roughly where these boxes are (R-Net, then O-Net), in the order of the boxes.

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import Detection
+from pipeline.geometry import Boxes, Detection
 from pipeline.tracks import overlap
 from pipeline.video import Image
 
@@ -41,13 +41,13 @@ class Finder(Protocol):
     batch: int
     """Pictures that go together."""
 
-    def search(self, pictures: Sequence[Image]) -> list[list[Detection]]:
-        """Faces anywhere in each picture."""
+    def search(self, pictures: Sequence[Image]) -> Sequence[Boxes]:
+        """Roughly where each picture has faces."""
 
-    def search_closely(self, picture: Image) -> list[Detection]:
-        """Faces that are too small for `search`."""
+    def search_closely(self, picture: Image) -> Boxes:
+        """Where it has faces that are too small for `search`."""
 
-    def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
+    def refine(self, picture: Image, boxes: Boxes) -> list[Detection]:
         """Faces near these boxes, in their order; a low probability where there is none."""
 
 
@@ -91,7 +91,7 @@ class Follower:
     """Frames since the last search: they may still gain faces."""
     _ahead: deque[tuple[int, Image]] = field(default_factory=deque)
     """Frames that come next, as far as searches are made together."""
-    _foreseen: dict[int, list[Detection]] = field(default_factory=dict)
+    _foreseen: dict[int, Boxes] = field(default_factory=dict)
     """What searches of coming frames found; used if they are still due when the frame is there."""
     _interval: int = 1
     _last_index: int | None = None
@@ -135,7 +135,7 @@ class Follower:
         self._known, lost = [], False
         for place in sorted(range(len(found)), key=lambda place: (-ages[place], place)):
             face = found[place]
-            if face.probability >= _KEPT and not _among(face, frame.faces):
+            if face.probability >= _KEPT and not _among(face.box, frame.faces):
                 frame.faces.append(face)
                 self._known.append((face, ages[place]))
             elif ages[place] > _ESTABLISHED:
@@ -148,13 +148,14 @@ class Follower:
         found = self._found_in(frame)
         if not found and not frame.faces:
             found = self.finder.search_closely(frame.picture)
-        for face in found:
-            if face.probability >= _KEPT and not _among(face, frame.faces):
+        new = [box for box in found if not _among(box, frame.faces)]
+        for face in self.finder.refine(frame.picture, new):
+            if face.probability >= _KEPT and not _among(face.box, frame.faces):
                 frame.faces.append(face)
                 self._known.append((face, 0))
                 self._trace_back(face)
 
-    def _found_in(self, frame: Followed) -> list[Detection]:
+    def _found_in(self, frame: Followed) -> Boxes:
         """The search of one frame, made together with those that will be due if nothing happens until then."""
         if frame.frame_index not in self._foreseen:
             due = [(frame.frame_index, frame.picture), *islice(self._due(), self._together - 1)]
@@ -185,7 +186,7 @@ class Follower:
     def _trace_back(self, face: Detection) -> None:
         for frame in reversed(self._held):
             (face,) = self.finder.refine(frame.picture, [face.box])
-            if face.probability < _KEPT or _among(face, frame.faces):
+            if face.probability < _KEPT or _among(face.box, frame.faces):
                 return
             frame.faces.append(face)
 
@@ -204,8 +205,8 @@ def _batches(frames: Iterable[tuple[int, Image]], length: int) -> Iterator[list[
         yield batch
 
 
-def _among(face: Detection, others: Iterable[Detection]) -> bool:
-    return any(overlap(face.box, other.box) > _SAME for other in others)
+def _among(box: NDArray[np.float64], others: Iterable[Detection]) -> bool:
+    return any(overlap(box, other.box) > _SAME for other in others)
 
 
 def _glance(picture: Image) -> NDArray[np.int16]:

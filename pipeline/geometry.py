@@ -1,6 +1,7 @@
 """Five landmarks to the upright face template. Pure, and exact on every machine: sums are correctly rounded (fsum)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from pipeline.contract import FACE_SIZE, LANDMARK_STEP
 
 Points = NDArray[np.float64]
 """Landmarks, 5 x 2 (x, y) in pixels, in the order of `contract.LANDMARKS`."""
+
+Boxes = Sequence[NDArray[np.float64]]
+"""Boxes (x0, y0, x1, y1) in pixels."""
 
 _ARCFACE_112 = (
     (38.2946, 51.6963),

@@ -121,12 +121,12 @@ class Scripted:
         box = np.array([x - 20, 20, x + 20, 60])
         return Detection(box=box, points=np.tile(box[:2], (5, 1)), probability=probability)
 
-    def search(self, pictures: Sequence[Image]) -> list[list[Detection]]:
+    def search(self, pictures: Sequence[Image]) -> list[list[NDArray[np.float64]]]:
         self.calls += 1
         self.searched += [int(picture[0, 0, 0]) for picture in pictures]
-        return [self._faces(picture) for picture in pictures]
+        return [[face.box for face in self._faces(picture)] for picture in pictures]
 
-    def search_closely(self, picture: Image) -> list[Detection]:
+    def search_closely(self, picture: Image) -> list[NDArray[np.float64]]:
         return []
 
     def refine(self, picture: Image, boxes: Sequence[NDArray[np.float64]]) -> list[Detection]:
