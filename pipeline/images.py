@@ -55,9 +55,8 @@ def _window(picture: Image, transform: Similarity) -> tuple[Image, Similarity]:
         return picture, transform
     outer = FACE_SIZE - 0.5
     corners = transform.inverted(np.array([(-0.5, -0.5), (outer, -0.5), (-0.5, outer), (outer, outer)]))
-    last = (
-        np.array([width, height]) // grid - 2
-    )  # two pixels more on each side: nothing is interpolated beyond the edge
+    # two pixels of the halved picture more on each side, so that nothing is interpolated beyond the window's edge
+    last = np.array([width, height]) // grid - 2
     left, top = (np.clip(corners.min(axis=0) // grid - 2, 0, last).astype(int) * grid).tolist()
     right, bottom = (np.clip(corners.max(axis=0) // grid + 3, 2, last + 3).astype(int) * grid).tolist()
     return picture[top:bottom, left:right], transform.from_window(left, top)
