@@ -53,7 +53,8 @@ def patch(picture: Image, square: Square, side: int) -> Image:
     cut = picture[y0:y1, x0:x1]
     for _ in range(halvings):
         cut = halved(cut)
-    margins = [margin >> halvings for margin in (y0 - top, top + length - y1, x0 - left, left + length - x1)]
-    if any(margins):
-        cut = cv2.copyMakeBorder(cut, *margins, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+    above, below = (y0 - top) >> halvings, (top + length - y1) >> halvings
+    before, after = (x0 - left) >> halvings, (left + length - x1) >> halvings
+    if above or below or before or after:
+        cut = cv2.copyMakeBorder(cut, above, below, before, after, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
     return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

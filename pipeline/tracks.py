@@ -44,7 +44,8 @@ class Track:
         first, last = self.faces[latest[-1]].box, self.faces[latest[0]].box
         frames = max(1, latest[0] - latest[-1])
         moved = (last - first).reshape(2, 2).mean(axis=0) / frames * (frame_index - latest[0])
-        return last + np.tile(moved, 2)
+        expected: NDArray[np.float64] = last + np.tile(moved, 2)
+        return expected
 
     @property
     def weight(self) -> float:
