@@ -36,7 +36,7 @@ from pipeline.contract import (
     escape,
     sample_key,
 )
-from pipeline.mismatch import compare, usable
+from pipeline.mismatch import Decoded, compare, usable
 from pipeline.params import Params, load_params
 from pipeline.plan import align_tasks, extract_tasks, read_frames
 from pipeline.shards.reading import ShardReader
@@ -150,7 +150,7 @@ def plan(params: Params) -> None:
     """The tables that extract and align read, their tasks, and the comparison of rows with frames."""
     frames, trials = read_frames(PATHS), tables.read_table(PATHS.trials, TRIAL_COLUMNS)
     extract = extract_tasks(params, frames, trials)
-    decoded = {str(video): int(rows) for video, rows in trials.groupby("video")["rows"].max().items()}
+    decoded = {str(video): Decoded(frames=int(rows)) for video, rows in trials.groupby("video")["rows"].max().items()}
     compared, _ = compare(frames, trials, decoded, {}, policy="trim", tolerance=1, stride=1)
     report = tables.table(compared, MISMATCH_COLUMNS)
     videos = pd.DataFrame({"video": [task.video for task in extract], "key": "", "width": 1280, "height": 720})

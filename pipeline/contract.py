@@ -36,6 +36,7 @@ class Drop(StrEnum):
     CLASS_EXCLUDED = "class_excluded"
     NOT_SAMPLED = "not_sampled"
     BEYOND_VIDEO = "beyond_video"
+    FRAME_UNDECODABLE = "frame_undecodable"
     NO_FACE = "no_face"
     SUBJECT_NOT_FOUND = "subject_not_found"
     ANNOTATION_UNREADABLE = "annotation_unreadable"
@@ -79,9 +80,11 @@ VIDEO_COLUMNS = {
 MISMATCH_COLUMNS = TRIAL_COLUMNS | {
     "decoded_frames": "int64",
     "decoded_difference": "int64",
+    "undecodable_frames": "string",
     "action": "string",
 }
-"""Trial table with what decoding found: `decoded_difference` is rows minus decoded frames, `action` what was done."""
+"""Trial table with what decoding found. `decoded_frames` count up to the last that decodes, `undecodable_frames` lists
+those among them that do not, `decoded_difference` is rows minus decoded frames, `action` what was done."""
 
 FRAME_COLUMNS = {
     "trial": "string",
@@ -141,9 +144,8 @@ SUBJECT_COLUMNS = {
     "shots": "int64",
     "searches": "int64",
 }
-"""Whom each annotation was taken to mean: by which rule (`main`, `left`, `right`), in how many of its frames
-the person was found (or bridged), the chosen tracks, how many other tracks there are and in how many of those frames,
-and how the video was gone through."""
+"""Whom each annotation was taken to mean, by which rule (`main`, `left`, `right`), in how many frames found or bridged,
+the chosen tracks, how many others there are and in how many of those frames, and how the video was gone through."""
 
 FACE_COLUMNS = {
     "key": "string",

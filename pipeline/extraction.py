@@ -7,10 +7,11 @@ import cv2
 
 from pipeline import files, images, tar, video
 from pipeline.contract import UserError
+from pipeline.mismatch import Decoded
 from pipeline.store import WorkStore
 
-EXTRACT_VERSION = 1
-"""Raise it when the bytes of a stored frame change for the same parameters."""
+EXTRACT_VERSION = 2
+"""Raise it when a stored frame, or what is recorded of the video, changes for the same parameters."""
 
 FRAMES_TAR = "frames.tar"
 _INFO = "info.json"
@@ -36,15 +37,22 @@ class ExtractTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Extracted:
-    """A video's stored frames. Sizes are those of the upright video, in pixels."""
+    """A video's stored frames. Sizes are those of the upright video, in pixels; counts as in `mismatch.Decoded`."""
 
     video: str
     key: str
     folder: Path
     decoded_frames: int
+    undecodable: tuple[int, ...]
+    expected_frames: int
     stored_frames: int
     width: int
     height: int
+
+    @property
+    def found(self) -> Decoded:
+        """What decoding found."""
+        return Decoded(frames=self.decoded_frames, undecodable=self.undecodable, expected=self.expected_frames)
 
 
 def extract_video(task: ExtractTask) -> Extracted:
@@ -59,15 +67,19 @@ def extract_video(task: ExtractTask) -> Extracted:
             _decode_into(building, task)
         folder = task.store.path("frames", task.key)
     info = files.read_json(folder / _INFO)
+    info["undecodable"] = tuple(info["undecodable"])
     return Extracted(video=task.video, key=task.key, folder=folder, **info)
 
 
 def _decode_into(folder: Path, task: ExtractTask) -> None:
     wanted = frozenset(task.wanted)
     decoded = stored = width = height = 0
+    undecodable: list[int] = []
+    times = video.frame_times(task.path)
     with (folder / FRAMES_TAR).open("wb") as stream:
         writer = tar.TarWriter(stream)
-        for frame_index, picture in video.read_frames(task.path, wanted):
+        for frame_index, picture in video.read_frames(task.path, wanted, times=times):
+            undecodable += range(decoded, frame_index)
             decoded = frame_index + 1
             if picture is not None:
                 height, width = picture.shape[:2]
@@ -77,5 +89,6 @@ def _decode_into(folder: Path, task: ExtractTask) -> None:
         writer.close()
     if not decoded:
         raise UserError(f"{task.path.name}: no frame could be decoded")
-    info = {"decoded_frames": decoded, "stored_frames": stored, "width": width, "height": height}
+    counts = {"decoded_frames": decoded, "expected_frames": len(times), "stored_frames": stored}
+    info = {**counts, "undecodable": undecodable, "width": width, "height": height}
     files.write_json(folder / _INFO, info)

@@ -1,6 +1,6 @@
 """Annotation rows against decoded frames: the stated policy, its report, and the labels that fall away."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,19 @@ from numpy.typing import NDArray
 
 from pipeline.contract import Drop, UserError
 from pipeline.datasets.base import Dropped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What decoding a video found.
+
+    `frames` count up to the last one that decodes; `undecodable` are those among them that do not. `expected` is the
+    number that the container has by its own account of every frame, 0 where there is none.
+    """
+
+    frames: int
+    undecodable: tuple[int, ...] = ()
+    expected: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +56,7 @@ def sampled(frame_indices: Iterable[int], stride: int) -> list[int]:
 def compare(
     frames: pd.DataFrame,
     trials: pd.DataFrame,
-    decoded_frames: Mapping[str, int],
+    found: Mapping[str, Decoded],
     failures: Mapping[str, str],
     *,
     policy: str,
@@ -55,7 +68,7 @@ def compare(
     Args:
         frames: frame table.
         trials: trial table.
-        decoded_frames: by video.
+        found: what decoding found, by video.
         failures: why a video could not be decoded, by video.
         policy: `index.mismatch`.
         tolerance: `index.tolerance`, in rows.
@@ -73,7 +86,7 @@ def compare(
     for trial in trials.to_dict("records"):
         name, split, video = str(trial["trial"]), str(trial["split"]), str(trial["video"])
         indices = labelled.get(name, np.empty(0, dtype=np.int64))
-        if video not in decoded_frames:
+        if video not in found:
             lost = Dropped(
                 trial=name,
                 split=split,
@@ -83,27 +96,52 @@ def compare(
             )
             dropped.append(lost)
             continue
-        rows, decoded = int(trial["rows"]), decoded_frames[video]
-        judged = judge_counts(rows, decoded, policy=policy, tolerance=tolerance)
-        detail = f"{rows} annotation rows, {decoded} decoded frames"
+        rows, decoded = int(trial["rows"]), found[video]
+        judged = judge_counts(rows, decoded.frames, policy=policy, tolerance=tolerance)
+        detail = f"{rows} annotation rows, {decoded.frames} decoded frames"
         if judged.action == "error":
             raise UserError(f"index.mismatch is error and {name} disagrees: {detail}; trim or skip would go on")
-        found = {"decoded_frames": decoded, "decoded_difference": rows - decoded, "action": judged.action}
-        report.append({str(column): value for column, value in trial.items()} | found)
+        report.append({str(column): value for column, value in trial.items()} | _compared(trial, decoded, judged))
         for reason, (count, said) in _lost(judged, indices, decoded, stride, detail).items():
             dropped.append(Dropped(trial=name, split=split, reason=reason, frames=count, detail=said))
     return report, dropped
 
 
+def _compared(trial: Mapping[Hashable, object], decoded: Decoded, judged: Agreement) -> dict[str, object]:
+    """What the report adds to a trial's row."""
+    notes = [str(trial["note"]), missing_frames(decoded, declared=int(str(trial["declared_frames"])))]
+    return {
+        "decoded_frames": decoded.frames,
+        "decoded_difference": int(str(trial["rows"])) - decoded.frames,
+        "undecodable_frames": " ".join(map(str, decoded.undecodable)),
+        "action": judged.action,
+        "note": "; ".join(filter(None, notes)),
+    }
+
+
+def missing_frames(decoded: Decoded, *, declared: int) -> str:
+    """One line about a video that gives fewer frames than its own container promises, or nothing."""
+    said = []
+    if decoded.undecodable:
+        said.append(f"{len(decoded.undecodable)} frames cannot be decoded")
+    if decoded.frames < decoded.expected:
+        said.append(f"decoding ends after {decoded.frames} of the container's {decoded.expected} frames")
+    elif not decoded.expected and decoded.frames < declared:
+        said.append(f"{decoded.frames} of {declared} declared frames are shown: cut, or skipped by its edit list")
+    return "; ".join(said)
+
+
 def _lost(
-    judged: Agreement, indices: NDArray[np.int64], decoded: int, stride: int, detail: str
+    judged: Agreement, indices: NDArray[np.int64], decoded: Decoded, stride: int, detail: str
 ) -> dict[Drop, tuple[int, str]]:
     """How many of a trial's labelled frames are left out, and what is said of them, by reason."""
     if judged.reason is not None:
         return {judged.reason: (len(indices), detail)}
-    within = indices[indices < decoded]
+    within = indices[(indices < decoded.frames) & ~np.isin(indices, decoded.undecodable)]
+    beyond = int(np.count_nonzero(indices >= max(decoded.frames, decoded.expected)))
     counts = {
-        Drop.BEYOND_VIDEO: (len(indices) - len(within), detail),
+        Drop.BEYOND_VIDEO: (beyond, detail),
+        Drop.FRAME_UNDECODABLE: (len(indices) - len(within) - beyond, missing_frames(decoded, declared=0)),
         Drop.NOT_SAMPLED: (len(within) - len(sampled(within, stride)), ""),
     }
     return {reason: lost for reason, lost in counts.items() if lost[0]}
@@ -114,4 +152,8 @@ def usable(frames: pd.DataFrame, report: pd.DataFrame, *, stride: int) -> pd.Dat
     kept = report[report["action"] != "skipped"].set_index("trial")["decoded_frames"]
     trials = frames["trial"].astype("category").cat
     decoded = kept.reindex(trials.categories, fill_value=0).to_numpy()[trials.codes]
-    return frames[(frames["frame_index"] < decoded) & (frames["frame_index"] % stride == 0)]
+    used = (frames["frame_index"] < decoded) & (frames["frame_index"] % stride == 0)
+    for trial in report[report["undecodable_frames"] != ""].to_dict("records"):
+        lost = [int(index) for index in str(trial["undecodable_frames"]).split()]
+        used &= (frames["trial"] != trial["trial"]) | ~frames["frame_index"].isin(lost)
+    return frames[used]

@@ -135,7 +135,8 @@ def test_missing_and_superfluous_videos_are_listed(tmp_path: Path) -> None:
     found = raw_set(tmp_path, annotations, "v.mp4", "extra.avi", "v.txt")
     assert drops(found) == {
         ("v", "train", "label_ignored"): 1,
-        ("gone", "val", "video_missing"): 0,
+        ("gone", "val", "label_ignored"): 1,
+        ("gone", "val", "video_missing"): 2,
         ("extra", "", "video_without_annotation"): 0,
     }
 
@@ -206,8 +207,9 @@ def test_a_name_of_other_bytes_is_listed_and_can_be_written(tmp_path: Path, list
     annotations = {"Train_Set/v": ROWS} | ({f"Train_Set/{name}": ROWS} if listed else {})
     found = raw_set(tmp_path, annotations, "v.mp4", f"{name}.mp4")
     assert only(found).name == "v"
-    (entry,) = [entry for entry in found.dropped if entry.trial != "v"]
-    assert entry.reason == (Drop.VIDEO_UNREADABLE if listed else Drop.VIDEO_WITHOUT_ANNOTATION)
+    told = {entry.reason: entry.frames for entry in found.dropped if entry.trial != "v"}
+    unreadable = {Drop.VIDEO_UNREADABLE: 2, Drop.LABEL_IGNORED: 1}
+    assert told == (unreadable if listed else {Drop.VIDEO_WITHOUT_ANNOTATION: 0})
     write_table(tmp_path / "drops.csv", drop_rows(found.dropped, "index"), DROP_COLUMNS)
     assert "caf\\xe9\nbar" in (tmp_path / "drops.csv").read_text()
 
@@ -221,12 +223,13 @@ def test_folders_links_and_loops_in_the_way_do_not_stop_the_others(tmp_path: Pat
     (videos / "gone.mp4").symlink_to("nowhere.mp4")
     (annotations / "gone.txt").write_text(ROWS)
     found = raw_set(tmp_path, {"Train_Set/v": ROWS}, "v.mp4", "w.mp4")
-    assert only(found).name == "v"
-    told = {key for key in drops(found) if key[0] != "v"}
+    assert {trial.name for trial in found.trials} == {"v", "gone"}
+    told = {key for key in drops(found) if key[0] not in ("v", "gone")}
     assert told == {
         ("w", "train", "annotation_unreadable"),
-        ("list", "train", "video_missing"),
-        ("gone", "train", "video_missing"),
+        ("list", "train", "annotation_unreadable"),
+        ("folder", "", "video_without_annotation"),
+        ("loop", "", "video_without_annotation"),
     }
 
 

@@ -48,8 +48,10 @@ def test_every_row_without_a_label_has_its_reason_and_keeps_its_place(tmp_path: 
     unreadable = [
         "x",
         "",
-        "1.0",
-        "3.",
+        "1.5",
+        ".0",
+        "3.0.",
+        "1,0",
         "0,1",
         "1 2",
         "1_0",
@@ -94,6 +96,14 @@ def test_line_ends_blanks_and_marks_change_nothing(tmp_path: Path, content: str)
 def test_a_damaged_row_never_moves_the_ones_below(tmp_path: Path, junk: bytes) -> None:
     content = HEADER.encode() + b"\n0\n1" + junk + b"1\n3\n"
     assert labels(tmp_path, content) == ({0: 0, 2: 3}, {Drop.LABEL_UNREADABLE: 1}, 3)
+
+
+def test_a_whole_number_may_have_decimals(tmp_path: Path) -> None:
+    found = ({0: 3, 2: 3}, {Drop.LABEL_IGNORED: 1, Drop.LABEL_OUT_OF_RANGE: 1}, 4)
+    assert labels(tmp_path, f"{HEADER}\n3.0\n-1.00\n3.\n9.0\n") == found
+    assert read_annotation(tmp_path / "v.txt", 7).note == "labels with decimals"
+    (tmp_path / "v.txt").write_text("3.0\n")
+    assert read_annotation(tmp_path / "v.txt", 7).note.startswith("no header line")
 
 
 @pytest.mark.parametrize(("encoding", "note"), [("utf-16", "UTF-16"), ("utf-8-sig", ""), ("latin-1", "")])

@@ -235,10 +235,11 @@ def one_trial(rows: int, labelled: list[int]) -> tuple[pd.DataFrame, pd.DataFram
 
 
 def test_a_disagreement_stops_or_skips_or_trims_as_told() -> None:
-    frames, trials = one_trial(10, [0, 3, 4, 6, 8, 9])
+    labelled, trials = one_trial(10, [0, 3, 4, 6, 8, 9])
 
     def compare(policy: str, **decoded: int) -> tuple[list[dict[str, object]], dict[tuple[str, Drop], int]]:
-        report, dropped = mismatch.compare(frames, trials, decoded, {"v": "bad"}, policy=policy, tolerance=1, stride=3)
+        found = {video: mismatch.Decoded(frames=frames) for video, frames in decoded.items()}
+        report, dropped = mismatch.compare(labelled, trials, found, {"v": "bad"}, policy=policy, tolerance=1, stride=3)
         return report, reasons(dropped)
 
     with pytest.raises(UserError, match=r"index\.mismatch is error and v_left disagrees: 10 annotation rows, 7 "):
@@ -253,14 +254,27 @@ def test_a_disagreement_stops_or_skips_or_trims_as_told() -> None:
 
 
 @given(
-    st.sets(st.integers(0, 60), min_size=1), st.integers(1, 70), st.integers(1, 7), st.sampled_from(["trim", "skip"])
+    st.sets(st.integers(0, 60), min_size=1),
+    st.integers(1, 70),
+    st.sets(st.integers(0, 70)),
+    st.sampled_from([0, 40, 70]),
+    st.integers(1, 7),
+    st.sampled_from(["trim", "skip"]),
 )
-@example({4}, 4, 2, "trim")
-def test_every_labelled_frame_is_used_or_listed(labelled: set[int], decoded: int, stride: int, policy: str) -> None:
+@example({4}, 4, set(), 0, 2, "trim")
+def test_every_labelled_frame_is_used_or_listed(
+    labelled: set[int], decoded: int, lost: set[int], expected: int, stride: int, policy: str
+) -> None:
+    lost = {index for index in lost if index < decoded - 1}
+    found = mismatch.Decoded(frames=decoded, undecodable=tuple(sorted(lost)), expected=expected)
     frames, trials = one_trial(61, sorted(labelled))
-    report, dropped = mismatch.compare(frames, trials, {"v": decoded}, {}, policy=policy, tolerance=1, stride=stride)
+    report, dropped = mismatch.compare(frames, trials, {"v": found}, {}, policy=policy, tolerance=1, stride=stride)
     used = mismatch.usable(frames, tables.table(report, MISMATCH_COLUMNS), stride=stride)["frame_index"].tolist()
     assert len(used) + sum(entry.frames for entry in dropped) == len(labelled)
     kept = policy == "trim" or abs(61 - decoded) <= 1
-    assert used == [index for index in sorted(labelled) if kept and index < decoded and index % stride == 0]
+    decodable = set(range(0, decoded, stride)) - lost
+    assert used == [index for index in sorted(labelled & decodable) if kept]
+    if kept:
+        undecodable = {index for index in labelled if index in lost or decoded <= index < expected}
+        assert reasons(dropped).get(("v_left", Drop.FRAME_UNDECODABLE), 0) == len(undecodable)
     assert mismatch.sampled(range(61), stride) == list(range(0, 61, stride))

@@ -4,9 +4,11 @@ import os
 import unicodedata
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.contract import SUBJECTS, Drop, UserError
 from pipeline.datasets.annotation import read_annotation, read_text
-from pipeline.datasets.base import Dropped, RawSet, Trial
+from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial
 from pipeline.datasets.leakage import keep_one_split
 
 ROOTS = ("EXPR_Set", "EXPR_Recognition_Challenge", "EXPR_Classification_Challenge")
@@ -74,10 +76,11 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
 
 
 def _find_videos(raw: Path) -> dict[str, list[Path]]:
+    """Videos by name. What is called like a video and is no file comes last, and is refused when it is opened."""
+    found = sorted(path for path in raw.rglob("*") if path.suffix.lower() in SUFFIXES)
     videos: dict[str, list[Path]] = {}
-    for path in sorted(raw.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            videos.setdefault(_name(path.stem), []).append(path)
+    for path in sorted(found, key=lambda path: not path.is_file()):
+        videos.setdefault(_name(path.stem), []).append(path)
     return videos
 
 
@@ -115,22 +118,28 @@ def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Pat
     def drop(reason: Drop, *, frames: int = 0, detail: str = "") -> None:
         found.dropped.append(Dropped(trial=name, split=split, reason=reason, frames=frames, detail=_name(detail)))
 
-    match = _video_of(name, videos)
-    if match is None:
-        drop(Drop.VIDEO_MISSING, detail=f"no video named {name} (or without _left, _right) under index.raw")
-        return
-    video, subject = match
-    source, *others = videos[video]
-    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
-        drop(Drop.VIDEO_UNREADABLE, detail="the bytes of its path are not UTF-8; rename it and its annotation")
-        return
-    if any(trial.name == name and trial.split == split for trial in found.trials):
-        drop(Drop.ANNOTATION_UNREADABLE, detail="another file has this name too, spelled with other bytes")
-        return
     try:
         annotation = read_annotation(path, classes)
     except UserError as error:
         drop(Drop.ANNOTATION_UNREADABLE, detail=str(error))
+        return
+    for reason, frames in annotation.dropped.items():
+        drop(reason, frames=frames)
+    labelled = int(np.count_nonzero(annotation.labels != NO_LABEL))
+    match = _video_of(name, videos)
+    if match is None:
+        detail = f"no video named {name} (or without _left, _right) under index.raw"
+        drop(Drop.VIDEO_MISSING, frames=labelled, detail=detail)
+        return
+    video, subject = match
+    source, *others = videos[video]
+    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
+        detail = "the bytes of its path are not UTF-8; rename it and its annotation"
+        drop(Drop.VIDEO_UNREADABLE, frames=labelled, detail=detail)
+        return
+    if any(trial.name == name and trial.split == split for trial in found.trials):
+        detail = "another file has this name too, spelled with other bytes"
+        drop(Drop.ANNOTATION_UNREADABLE, frames=labelled, detail=detail)
         return
     notes = [annotation.note] + [f"several videos named {video}; read {source.name}"] * bool(others)
     found.trials.append(
@@ -144,8 +153,6 @@ def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Pat
             note="; ".join(filter(None, notes)),
         )
     )
-    for reason, frames in annotation.dropped.items():
-        drop(reason, frames=frames)
 
 
 def _report_unannotated(found: RawSet, videos: dict[str, list[Path]], listed: dict[str, str]) -> None:

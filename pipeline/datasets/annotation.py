@@ -15,9 +15,9 @@ from pipeline.datasets.base import NO_LABEL, Labels
 IGNORE = -1
 
 _CLASS_OF = {name.lower(): index for index, name in enumerate(CLASSES)}
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_MOST_BYTES = 1 << 26
-"""Far more than a day of video has rows."""
+_INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+_MOST_BYTES = 1 << 24
+"""More than two days of video have rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Annotation:
 def read_annotation(path: Path, classes: int) -> Annotation:
     """Reads a header line of class names, then one integer a frame; −1 means ignore.
 
-    Tolerates CRLF, blanks, a missing header (Aff-Wild2's order is assumed) and bytes that are not UTF-8, and says so.
+    Tolerates CRLF, blanks, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is assumed) and
+    bytes that are not UTF-8, and says so.
 
     Raises:
         UserError: if the file cannot be read, has no row, or names a class that is not one of `CLASSES`.
@@ -48,6 +49,8 @@ def read_annotation(path: Path, classes: int) -> Annotation:
         raise UserError(f"{path.name}: no rows")
     order = order or list(range(len(CLASSES)))
     meaning = {line: _label(line, order, classes) for line in set(lines)}
+    if any("." in line and label is not Drop.LABEL_UNREADABLE for line, label in meaning.items()):
+        note = "; ".join(filter(None, [note, "labels with decimals"]))
     dropped = Counter(label for label in map(meaning.__getitem__, lines) if isinstance(label, Drop))
     usable = {line: NO_LABEL if isinstance(label, Drop) else label for line, label in meaning.items()}
     labels = np.fromiter(map(usable.__getitem__, lines), dtype=np.int8, count=len(lines))
@@ -77,9 +80,9 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def _as_int(text: str) -> int | None:
-    """Decimal digits with an optional sign; `int` alone would take `1_0` and the digits of every script."""
+    """Decimal digits with an optional sign, or `3.0`; `int` alone would take `1_0` and the digits of every script."""
     try:
-        return int(text) if _INTEGER.fullmatch(text) else None
+        return int(whole[1]) if (whole := _INTEGER.fullmatch(text)) else None
     except ValueError:  # more digits than Python converts
         return None
 

@@ -37,7 +37,7 @@ def extract_all(params: Params) -> None:
     mismatch, dropped = compare(
         frames,
         trials,
-        {video: extracted.decoded_frames for video, extracted in tally.results.items()},
+        {video: extracted.found for video, extracted in tally.results.items()},
         reasons,
         policy=params.index.mismatch,
         tolerance=params.index.tolerance,

@@ -1,0 +1,36 @@
+"""Which frame of its video a decoded frame is, where others could not be decoded."""
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Sequence
+
+
+class Places:
+    """Numbers decoded frames, in order, from 0.
+
+    As long as everything decodes, frames are counted. After a failure the next frame is looked up by its time among
+    the times that the container states, so that a lost frame leaves a gap and never moves the ones behind it. That
+    holds only where the container's times have described the frames so far; where they do not, nothing behind a
+    failure has a place.
+    """
+
+    def __init__(self, times: Sequence[float]) -> None:
+        """Takes the container's time of each frame, sorted; empty if there are none."""
+        self._times = times
+        self._reliable = all(before < after for before, after in itertools.pairwise(times))
+        self._next, self._failed = 0, False
+
+    def fail(self) -> None:
+        """Something could not be decoded here."""
+        self._failed = True
+
+    def take(self, time: float) -> int | None:
+        """The place of the next decoded frame, or None if that cannot be known."""
+        index = self._next
+        if self._failed and self._reliable:
+            index = bisect_left(self._times, time, lo=min(index, len(self._times)))
+        self._reliable = self._reliable and index < len(self._times) and self._times[index] == time
+        if self._failed and not self._reliable:
+            return None
+        self._next = index + 1
+        return index
