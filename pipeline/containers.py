@@ -11,7 +11,7 @@ from typing import IO
 
 _HEAD = 4096
 _MOST_BOXES = 10_000
-_MOST_EDITS = 1_000
+_MOST_EDITS, _MOST_RUNS = 1_000, 1_000_000
 _ISO_FILES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _STILLS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
 _NO_VIDEOS = (
@@ -44,9 +44,9 @@ def told(path: Path) -> str:
                 return f"it is {kind}"
         if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE"):
             return "it is a WebP picture" if head[8:12] == b"WEBP" else "it is sound"
+        if is_still(path):
+            return "it is a HEIF or AVIF picture"
         if head[4:8] in _ISO_FILES:
-            if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
-                return "it is a HEIF or AVIF picture"
             if not any(kind == b"moov" for kind, _, _ in _boxes(stream, 0, size)):
                 return "cut short: the index (moov) that its frames are found by is missing"
             return "damaged, or without a video track"
@@ -55,6 +55,27 @@ def told(path: Path) -> str:
     if not any(byte < 9 for byte in head):
         return "it is text"
     return "of no known kind"
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is a picture in an mp4's clothes, which FFmpeg takes for a video of one frame."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in _STILLS
+
+
+def counts_frames(path: Path) -> bool:
+    """Whether a container states the number of its frames (mp4, mov, avi) and not only how long it lasts."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    return head[4:8] in _ISO_FILES or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
+
+
+def has_constant_rate(path: Path) -> bool:
+    """Whether a file is an MPEG program or transport stream, in which a gap between frames means lost ones."""
+    with path.open("rb") as stream:
+        head = stream.read(189)
+    return head.startswith((b"\0\0\1\xba", b"\0\0\1\xb3")) or (head[:1] == b"G" and head[188:] == b"G")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +96,9 @@ def display(path: Path) -> Display:
             (moov,) = _children(stream, (b"", 0, size), b"moov")[:1]
             (mvhd,) = _children(stream, moov, b"mvhd")[:1]
             for track in _children(stream, moov, b"trak"):
-                if (found := _display_of(stream, track, _ticks(stream, mvhd)[0])) is not None:
+                if (found := _display_of(stream, track, _timescale(stream, mvhd))) is not None:
                     return found
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, IndexError, ZeroDivisionError, struct.error):
         pass
     return Display()
 
@@ -116,12 +137,10 @@ def _content(stream: IO[bytes], box: _Box, most: int) -> bytes:
     return stream.read(min(most, box[2] - box[1]))
 
 
-def _ticks(stream: IO[bytes], box: _Box) -> tuple[int, int]:
-    """Time scale (ticks a second) and duration (ticks) of an `mvhd` or `mdhd` box."""
-    content = _content(stream, box, 36)
-    layout, at = (">IQ", 20) if content[0] == 1 else (">II", 12)
-    scale, duration = struct.unpack_from(layout, content, at)
-    return scale, duration
+def _timescale(stream: IO[bytes], box: _Box) -> int:
+    """Ticks a second of an `mvhd` or `mdhd` box."""
+    content = _content(stream, box, 24)
+    return int.from_bytes(content[20:24] if content[0] == 1 else content[12:16])
 
 
 def _display_of(stream: IO[bytes], track: _Box, movie_scale: int) -> Display | None:
@@ -133,21 +152,40 @@ def _display_of(stream: IO[bytes], track: _Box, movie_scale: int) -> Display | N
     content = _content(stream, header, 96)
     a, b, _, c, d = struct.unpack_from(">5i", content, 52 if content[0] == 1 else 40)
     (times,) = _children(stream, track, b"mdia", b"mdhd")[:1]
-    scale, duration = _ticks(stream, times)
-    shown = _shown_ticks(stream, track)
-    skips = shown is not None and (shown + 1) * scale < duration * movie_scale  # its ticks are coarser: rounded
+    skips = _skips_frames(stream, track, _timescale(stream, times), movie_scale)
     return Display(mirrored=a * d - b * c < 0, skips_frames=skips)
 
 
-def _shown_ticks(stream: IO[bytes], track: _Box) -> int | None:
-    """How much of its media a track's edit list shows, in ticks of the movie; None if there is no edit list."""
-    lists = _children(stream, track, b"edts", b"elst")
-    if not lists:
-        return None
-    content = _content(stream, lists[0], 8 + 20 * _MOST_EDITS)
-    (count,) = struct.unpack_from(">I", content, 4)
-    layout, length = (">Qq", 20) if content[0] == 1 else (">Ii", 12)
-    edits = [struct.unpack_from(layout, content, 8 + length * i) for i in range(min(count, _MOST_EDITS))]
-    if any(ticks == 0 for ticks, _ in edits):  # shows all there is, as in files that are written piece by piece
-        return None
-    return sum(int(ticks) for ticks, start in edits if start >= 0)
+def _skips_frames(stream: IO[bytes], track: _Box, scale: int, movie_scale: int) -> bool:
+    """Whether the edit list leaves out some of the media. Its lengths are in ticks of the movie, rounded to them."""
+    edits = [(length, start) for length, start in _edits(stream, track) if start >= 0]
+    if not edits or any(length == 0 for length, _ in edits):  # 0: all there is, in files that are written in pieces
+        return False
+    if len(edits) > 1:
+        return True
+    (length, start), rounding = edits[0], -(-scale // movie_scale)
+    first, end = _media_span(stream, track)
+    return start > first + rounding or start + length * scale // movie_scale + rounding < end
+
+
+def _edits(stream: IO[bytes], track: _Box) -> list[tuple[int, int]]:
+    """Length and start of each edit; a start of −1 is a pause."""
+    found = []
+    for box in _children(stream, track, b"edts", b"elst")[:1]:
+        content = _content(stream, box, 8 + 20 * _MOST_EDITS)
+        layout, step = (">Qq", 20) if content[0] == 1 else (">Ii", 12)
+        count = min(int.from_bytes(content[4:8]), _MOST_EDITS)
+        found = [struct.unpack_from(layout, content, 8 + step * edit) for edit in range(count)]
+    return [(length, start) for length, start in found]
+
+
+def _media_span(stream: IO[bytes], track: _Box) -> tuple[int, int]:
+    """When the first frame of a track begins, and when the last one ends, in its ticks."""
+    table = (b"mdia", b"minf", b"stbl")
+    (durations,) = _children(stream, track, *table, b"stts")[:1]
+    content = _content(stream, durations, 8 + 8 * _MOST_RUNS)[8:]
+    length = sum(count * ticks for count, ticks in struct.iter_unpack(">II", content[: len(content) // 8 * 8]))
+    first = 0
+    for offsets in _children(stream, track, *table, b"ctts")[:1]:
+        first = int.from_bytes(_content(stream, offsets, 16)[12:16], signed=True)
+    return first, first + length

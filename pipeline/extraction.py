@@ -89,6 +89,7 @@ def _decode_into(folder: Path, task: ExtractTask) -> None:
         writer.close()
     if not decoded:
         raise UserError(f"{task.path.name}: no frame could be decoded")
-    counts = {"decoded_frames": decoded, "expected_frames": len(times), "stored_frames": stored}
+    expected = video.expected_frames(task.path, times)
+    counts = {"decoded_frames": decoded, "expected_frames": expected, "stored_frames": stored}
     info = {**counts, "undecodable": undecodable, "width": width, "height": height}
     files.write_json(folder / _INFO, info)

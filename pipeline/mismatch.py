@@ -16,7 +16,7 @@ class Decoded:
     """What decoding a video found.
 
     `frames` count up to the last one that decodes; `undecodable` are those among them that do not. `expected` is the
-    number that the container has by its own account of every frame, 0 where there is none.
+    number that the container promises, 0 where it does not say.
     """
 
     frames: int

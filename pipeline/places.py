@@ -34,3 +34,18 @@ class Places:
             return None
         self._next = index + 1
         return index
+
+
+def completed(times: Sequence[float], *, count: int, interval: float) -> list[float]:
+    """Puts in the times that are missing from a constant rate; empty if the ones that are there do not lie on it.
+
+    Args:
+        times: of some of the frames, sorted, the first frame's being 0.
+        count: how many frames there are.
+        interval: from one frame to the next.
+    """
+    found = {round(time / interval): time for time in times}
+    on_grid = all(abs(time - place * interval) < interval / 10 for place, time in found.items())
+    if not on_grid or len(found) < len(times) or not found.keys() <= set(range(count)):
+        return []
+    return [found.get(place, place * interval) for place in range(count)]

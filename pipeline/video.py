@@ -5,6 +5,7 @@ given: to FFmpeg a playlist is a video too.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline import containers
 from pipeline.contract import UserError
-from pipeline.places import Places
+from pipeline.interlacing import may_be_interlaced
+from pipeline.places import Places, completed
 
 Image = NDArray[np.uint8]
 """RGB picture, height x width x 3."""
@@ -31,6 +33,9 @@ _FFMPEG_OPTIONS = "protocol_whitelist;file|format_whitelist;mov,avi,matroska,asf
 
 _PATIENCE = 100
 """Failures in a row that are borne where the container does not tell how many frames are to come."""
+
+_FRAMES_THAT_DIFFER = 100
+"""Among so many frames at the beginning two differ, or they are taken for ones that were never converted."""
 
 _SQUARE, _MOST_STRETCH = 0.01, 4.0
 """Pixels are taken for square within this relative difference; beyond that factor the container is not believed."""
@@ -50,8 +55,9 @@ def probe(path: Path) -> VideoInfo:
     """Reads a container's header.
 
     Raises:
-        UserError: if the file is not a video that can be opened, or claims frames larger than `MAX_PIXELS`.
+        UserError: if the file is no video that can be opened, claims frames larger than `MAX_PIXELS`, or is interlaced.
     """
+    _check_interlacing(path)
     with _opened(path) as capture:
         width, height = _Geometry.of(capture).size
         return VideoInfo(
@@ -65,24 +71,48 @@ def probe(path: Path) -> VideoInfo:
 def frame_times(path: Path) -> list[float]:
     """When each frame is to be shown, in ms, sorted, by the container alone: nothing is decoded.
 
-    As many as the video has frames, damaged ones too, even where the declared number is an estimate. Empty where the
-    container does not say: if its edit list skips frames, or if it cannot be gone through.
+    As many as are in the file, damaged ones too. Empty where that is not known: if the edit list skips frames, or if
+    not all can be found and neither a counted number nor a constant rate tells of the others.
 
     Raises:
         UserError: as `probe`.
     """
     if containers.display(path).skips_frames:
         return []
-    times = []
+    times, failures, complete = [], 0, True
     with _opened(path, cv2.CAP_PROP_FORMAT, -1) as capture:
-        failures = 0
+        fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         while failures < _PATIENCE:
             if capture.grab():
                 times.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)))
-                failures = 0
+                complete, failures = complete and not failures, 0
             else:
                 failures += 1
-    return sorted(times)
+    if complete:
+        return sorted(times)
+    counted = fps > 0 and containers.counts_frames(path)
+    return completed(sorted(times), count=count, interval=1000 / fps) if counted else []
+
+
+def expected_frames(path: Path, times: Sequence[float]) -> int:
+    """How many frames the container promises, found in the file or not; 0 where it does not say.
+
+    Some containers count their frames. Of others only the duration is known: more are expected than there are `times`
+    if the last one is further from the end than frames are from each other. In MPEG streams all gaps are losses.
+
+    Raises:
+        UserError: as `probe`.
+    """
+    info = probe(path)
+    if len(times) > 1 and info.fps > 0 and containers.has_constant_rate(path):
+        return max(len(times), round((times[-1] - times[0]) * info.fps / 1000) + 1)
+    if not times or info.declared_frames <= len(times) or not info.fps > 0:
+        return len(times)
+    frame_ms = 1000 / info.fps
+    widest_ms = max((after - before for before, after in itertools.pairwise(times)), default=frame_ms)
+    missing_ms = frame_ms * info.declared_frames - times[-1]
+    cut = containers.counts_frames(path) or missing_ms > 1.5 * max(frame_ms, widest_ms)
+    return info.declared_frames if cut else len(times)
 
 
 def read_frames(
@@ -104,6 +134,7 @@ def read_frames(
     Raises:
         UserError: as `probe`.
     """
+    _check_interlacing(path)
     times = frame_times(path) if times is None else times
     places, mirrored = Places(times), containers.display(path).mirrored
     with _opened(path) as capture:
@@ -171,7 +202,7 @@ def _opened(path: Path, *properties: int) -> Iterator[cv2.VideoCapture]:
         else:
             os.environ[_FFMPEG] = before
     try:
-        if not capture.isOpened():
+        if not capture.isOpened() or containers.is_still(path):
             raise UserError(f"{path.name}: not a video that can be opened: {containers.told(path)}")
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         width, height = _Geometry.of(capture).size
@@ -180,6 +211,21 @@ def _opened(path: Path, *properties: int) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+def _check_interlacing(path: Path) -> None:
+    """Refuses a video whose frames the decoder does not convert: it then gives the same memory again and again."""
+    with _opened(path, cv2.CAP_PROP_FORMAT, -1) as capture:
+        if not capture.grab() or not may_be_interlaced(capture.retrieve()[1].tobytes()):
+            return
+    with _opened(path) as capture:
+        before = None
+        for _ in range(_FRAMES_THAT_DIFFER):
+            _, picture = capture.read()
+            if picture is not None and before is not None and not np.array_equal(picture, before):
+                return
+            before = picture if picture is not None else before
+    raise UserError(f"{path.name}: interlaced; deinterlace it first: ffmpeg -i IN -vf yadif -crf 17 OUT")
 
 
 def _check_file(path: Path) -> None:

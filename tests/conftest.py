@@ -114,14 +114,14 @@ def small_raw(demo: Path, tmp_path: Path) -> Path:
 def numbered_frame(number: int, *, width: int = 128, height: int = 64) -> Image:
     """A picture that tells its number after any encoding: eight black or white bars, the lowest bit on the left."""
     bits = np.array([number >> bit & 1 for bit in range(NUMBER_BITS)], dtype=np.uint8)
-    bars = np.repeat(bits * 255, width // NUMBER_BITS)
+    bars = 255 * bits[np.arange(width) * NUMBER_BITS // width]
     return np.broadcast_to(bars[None, :, None], (height, width, 3)).copy()
 
 
 def number_of(picture: Image) -> int:
     """The number that `numbered_frame` drew."""
-    bars = picture.mean(axis=(0, 2)).reshape(NUMBER_BITS, -1).mean(axis=1)
-    return sum(1 << bit for bit, level in enumerate(bars) if level > 127)
+    bars = np.array_split(picture.mean(axis=(0, 2)), NUMBER_BITS)
+    return sum(1 << bit for bit, bar in enumerate(bars) if bar.mean() > 127)
 
 
 def _write_video(path: Path, frames: Sequence[Image] | int, *, fps: float = 10, fourcc: str = "mp4v") -> Path:

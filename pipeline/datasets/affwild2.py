@@ -125,21 +125,16 @@ def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Pat
         return
     for reason, frames in annotation.dropped.items():
         drop(reason, frames=frames)
+    video, subject = _video_of(name, videos) or ("", "")
+    source, *others = videos.get(video, [None])
     labelled = int(np.count_nonzero(annotation.labels != NO_LABEL))
-    match = _video_of(name, videos)
-    if match is None:
+    if source is None:
         detail = f"no video named {name} (or without _left, _right) under index.raw"
         drop(Drop.VIDEO_MISSING, frames=labelled, detail=detail)
         return
-    video, subject = match
-    source, *others = videos[video]
-    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
-        detail = "the bytes of its path are not UTF-8; rename it and its annotation"
-        drop(Drop.VIDEO_UNREADABLE, frames=labelled, detail=detail)
-        return
-    if any(trial.name == name and trial.split == split for trial in found.trials):
-        detail = "another file has this name too, spelled with other bytes"
-        drop(Drop.ANNOTATION_UNREADABLE, frames=labelled, detail=detail)
+    if wrong := _unusable(found, name, split, source):
+        reason, detail = wrong
+        drop(reason, frames=labelled, detail=detail)
         return
     notes = [annotation.note] + [f"several videos named {video}; read {source.name}"] * bool(others)
     found.trials.append(
@@ -153,6 +148,15 @@ def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Pat
             note="; ".join(filter(None, notes)),
         )
     )
+
+
+def _unusable(found: RawSet, name: str, split: str, source: Path) -> tuple[Drop, str] | None:
+    """Why an annotation that was read, and whose video is there, is no trial; or nothing."""
+    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
+        return Drop.VIDEO_UNREADABLE, "the bytes of its path are not UTF-8; rename it and its annotation"
+    if any(trial.name == name and trial.split == split for trial in found.trials):
+        return Drop.ANNOTATION_UNREADABLE, "another file has this name too, spelled with other bytes"
+    return None
 
 
 def _report_unannotated(found: RawSet, videos: dict[str, list[Path]], listed: dict[str, str]) -> None:
