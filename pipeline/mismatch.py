@@ -123,7 +123,7 @@ def missing_frames(decoded: Decoded, *, declared: int) -> str:
     """One line about a video that gives fewer frames than its own container promises, or nothing."""
     said = []
     if decoded.undecodable:
-        said.append(f"{len(decoded.undecodable)} frames cannot be decoded")
+        said.append(f"{len(decoded.undecodable)} of its frames cannot be decoded")
     if decoded.frames < decoded.expected:
         said.append(f"decoding ends after {decoded.frames} of the container's {decoded.expected} frames")
     elif not decoded.expected and decoded.frames < declared:

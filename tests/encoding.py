@@ -45,7 +45,8 @@ def encode(
         else [numbered_frame(i, width=width, height=height) for i in range(frames)]
     )
     kind = path.suffix[1:].lower()
-    with av.open(str(path), "w", format=CONTAINERS.get(kind, kind)) as container:
+    flags = {"movflags": options.pop("movflags")} if "movflags" in options else {}
+    with av.open(str(path), "w", format=CONTAINERS.get(kind, kind), options=flags) as container:
         stream = container.add_stream(codec, rate=10)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
