@@ -122,6 +122,13 @@ def narrowed(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.to_numeric(column, downcast="integer") if column.dtype == np.int64 else column
 
 
+def extent(path: Path) -> tuple[int, int]:
+    """Rows of a Parquet table and its bytes when unpacked, as its own footer states them."""
+    with _readable(path):
+        footer = pq.read_metadata(path)
+        return footer.num_rows, sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+
+
 def read_pieces(path: Path, columns: Mapping[str, str]) -> Iterator[pa.Table]:
     """Reads a Parquet table like `read_table`, but a piece of at most `ROW_GROUP` rows at a time."""
     with _readable(path), pq.ParquetFile(path) as content:

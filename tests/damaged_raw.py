@@ -389,6 +389,101 @@ RAW_CASES = [
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunCase:
+    """What stops a run: stages that end in one line, of which `said` is a part."""
+
+    kind: str
+    run: Callable[[Path, Params], object]
+    said: str
+
+
+def indexed(prepare: Callable[[Path], object], **changes: object) -> Callable[[Path, Params], None]:
+    """The stage index on `folder/raw` as `prepare` makes it, with some of its parameters changed."""
+
+    def run(folder: Path, params: Params) -> None:
+        prepare(folder / "raw")
+        with inside(folder):
+            build_index(changed(params, **changes))
+
+    return run
+
+
+def extracted(
+    prepare: Callable[[Path], object], *, spoil: Callable[[Path], object], **changes: object
+) -> Callable[[Path, Params], None]:
+    """The stage extract behind the stage index, whose frame table `spoil` damages."""
+
+    def run(folder: Path, params: Params) -> None:
+        prepare(folder / "raw")
+        with inside(folder):
+            build_index(changed(params, **changes))
+            spoil(PATHS.index)
+            extract_all(changed(params, **changes))
+
+    return run
+
+
+def changed(params: Params, **changes: object) -> Params:
+    """The parameters for a messy set, with `max_failures` or keys of the group `index` changed."""
+    params = small(params)
+    budget = {name: changes.pop(name) for name in ("max_failures",) if name in changes}
+    return params.model_copy(
+        update={
+            "index": params.index.model_copy(update=changes),
+            "engine": params.engine.model_copy(update={"workers": 1, **budget}),
+        }
+    )
+
+
+def trials(*cases: Callable[[Place], object]) -> Callable[[Path], None]:
+    """A raw set of these alone."""
+
+    def prepare(raw: Path) -> None:
+        for number, case in enumerate(cases):
+            case(Place(raw=raw, name=f"v{number}"))
+
+    return prepare
+
+
+BROKEN = video_of(Path.touch)
+RUN_CASES = [
+    RunCase(kind="no raw set", run=indexed(lambda raw: None), said="index.raw: no folder raw"),
+    RunCase(kind="no annotations", run=indexed(Path.mkdir), said="index.annotations: no folder raw/annotations"),
+    RunCase(
+        kind="annotations of another task only",
+        run=indexed(lambda raw: (raw / "annotations/VA_Set").mkdir(parents=True)),
+        said="holds none of EXPR_Set",
+    ),
+    RunCase(
+        kind="several sets of annotations",
+        run=indexed(lambda raw: [(raw / "annotations" / name / "EXPR_Set").mkdir(parents=True) for name in "ab"]),
+        said="several sets, choose one",
+    ),
+    RunCase(kind="no video with a label", run=indexed(trials(BROKEN)), said="has no video with a usable label"),
+    RunCase(
+        kind="more bad videos than engine.max_failures",
+        run=indexed(trials(BROKEN, BROKEN, rows(ROWS)), max_failures=1),
+        said="more than engine.max_failures = 1",
+    ),
+    RunCase(
+        kind="counts disagree and index.mismatch is error",
+        run=extracted(trials(rows(ROWS + 9)), spoil=lambda path: None, mismatch="error"),
+        said="index.mismatch is error and v0 disagrees",
+    ),
+    RunCase(
+        kind="frame table missing",
+        run=extracted(trials(rows(ROWS)), spoil=Path.unlink),
+        said="not found; run `dvc repro`",
+    ),
+    RunCase(
+        kind="frame table cut",
+        run=extracted(trials(rows(ROWS)), spoil=lambda path: os.truncate(path, 99)),
+        said="is damaged or of another version",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a run leaves for the user to see."""
 

@@ -1,12 +1,16 @@
 """Every kind of bad input and of damage: it is told, it is counted, it stops nobody else. See docs/damage.md."""
 
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from pipeline.contract import Drop
+from pipeline.contract import Drop, UserError
 from pipeline.params import Params
-from tests.damaged_raw import FINE, HEALTHY, RAW_CASES, Outcome, build, make_raw, seen
+from pipeline.shards.verification import require_verified
+from tests.damaged_raw import FINE, HEALTHY, RAW_CASES, RUN_CASES, Outcome, RawCase, RunCase, build, make_raw, seen
+from tests.damaged_shards import SHARD_CASES, ShardCase
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,8 +42,7 @@ def test_the_others_are_as_if_the_bad_ones_were_not_there(messy: Messy) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RAW_CASES, ids=lambda case: case.kind)
-def test_each_kind_of_bad_input_is_told(messy: Messy, case: object) -> None:
-    assert isinstance(case, type(RAW_CASES[0]))
+def test_each_kind_of_bad_input_is_told(messy: Messy, case: RawCase) -> None:
     told = seen(messy.outcome, messy.names[case.kind])
     if case.reason != FINE:
         assert any(line.startswith(f"`{case.reason}`") for line in told), told
@@ -75,7 +78,35 @@ def test_every_row_of_every_annotation_is_a_sample_or_has_a_reason(messy: Messy)
 
 def named(text: str) -> str:
     """A name that compares equal in every spelling of it."""
-    import os
-    import unicodedata
-
     return unicodedata.normalize("NFC", os.fsencode(text).decode(errors="backslashreplace"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", RUN_CASES, ids=lambda case: case.kind)
+def test_what_stops_a_run_is_told_in_one_line(tmp_path: Path, params: Params, case: RunCase) -> None:
+    with pytest.raises(UserError) as caught:
+        case.run(tmp_path, params)
+    assert case.said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("results/*"))
+
+
+@pytest.mark.parametrize("case", SHARD_CASES, ids=lambda case: case.kind)
+def test_each_kind_of_damage_is_told_and_training_refuses(folder: Path, case: ShardCase) -> None:
+    """The file is named with what to run; nothing else is said of the shards that are whole."""
+    case.make(folder)
+    with pytest.raises(UserError) as refused:
+        require_verified(folder)
+    line = str(refused.value)
+    assert line.startswith(str(folder / case.named)) and case.said in line and "`dvc " in line
+    assert "\n" not in line
+    assert ("(and 1 more)" in line) == (case.kind == "two shards swapped")
+
+
+def test_the_page_of_damage_has_every_kind() -> None:
+    page = (ROOT / "docs/damage.md").read_text()
+    assert [kind for kind in kinds() if f"\n| {kind} |" not in page] == []
+    assert len(kinds()) == len(set(kinds())) >= 100
+
+
+def kinds() -> list[str]:
+    return [case.kind for cases in (RAW_CASES, RUN_CASES, SHARD_CASES) for case in cases]

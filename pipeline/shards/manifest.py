@@ -15,6 +15,9 @@ from pipeline.params import Params
 MANIFEST = "manifest.json"
 SAMPLES = "samples.parquet"
 FORMAT = 1
+_MOST_BYTES = 1 << 26
+"""Of a manifest; one of five thousand shards has two million."""
+
 _LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "torch", "facenet-pytorch")
 """Libraries that the bytes of a shard set depend on; recorded in its manifest."""
 
@@ -110,6 +113,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+            raise UserError(f"{path} is not a file, or too large for a manifest; {remedy(folder)}")
         manifest: dict[str, Any] = files.read_json(path)
         Manifest.model_validate(manifest)
         digest = files.digest_of({name: value for name, value in manifest.items() if name != "digest"})

@@ -21,6 +21,9 @@ from pipeline.shards.opened import JPEG_ENDS
 from pipeline.tar import BLOCK, ExpectedMembers, UnexpectedMemberError
 
 _LARGEST_PICTURE, _LONGEST_RECORD = 1 << 22, 1 << 16
+_SMALLEST_SAMPLE, _LARGEST_ROW = 6 * BLOCK, 1 << 12
+"""Bytes in a shard, and of the sample table when it is unpacked."""
+
 _REPEATED = ("split", "trial", "video", "subject", "shard")
 
 
@@ -55,6 +58,8 @@ def verify(folder: Path) -> list[str]:
 def _problems(folder: Path, manifest: dict[str, Any]) -> list[str]:
     problems = [wrong for name, line in manifest["files"].items() if (wrong := _wrong_bytes(folder / name, line))]
     rows: dict[Hashable, pd.DataFrame] = {}
+    if not problems and (wrong := _too_large(folder / SAMPLES, manifest)):
+        problems.append(f"{folder / SAMPLES}: {wrong}")
     if not problems:
         samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=_REPEATED)
         if wrong := _wrong_counts(samples, manifest):
@@ -84,6 +89,14 @@ def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:
     if files.digest_file(path) != line["sha256"]:
         return f"{path}: its bytes are not those of the manifest (sha256 differs)"
     return ""
+
+
+def _too_large(path: Path, manifest: dict[str, Any]) -> str:
+    """Why a sample table must not be read, or nothing: a small file can stand for more than there is memory."""
+    rows, unpacked = tables.extent(path)
+    if rows * _SMALLEST_SAMPLE > sum(line["bytes"] for line in manifest["shards"]):
+        return "has more samples than fit into the shards"
+    return "is too large for its samples" if unpacked > (rows + 1) * _LARGEST_ROW else ""
 
 
 def _wrong_counts(samples: pd.DataFrame, manifest: dict[str, Any]) -> str:
