@@ -122,3 +122,7 @@ def test_the_command_works_anywhere_and_tells_what_is_wrong_in_one_line(tmp_path
     wrong = cct("text.mp4", "--out", "there", cwd=tmp_path)
     assert wrong.returncode == 1 and len(wrong.stderr.splitlines()) == 1 and "text.mp4" in wrong.stderr
     assert not (tmp_path / "there").exists()
+    content = (demo / "raw/videos/batch1/demo-003.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    cut = cct("cut.avi", "--out", "cut", cwd=tmp_path)
+    assert cut.returncode == 0 and "of 79 frames cannot be decoded" in cut.stderr

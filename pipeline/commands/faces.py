@@ -1,6 +1,7 @@
 """`cct faces`: the faces of one video, outside DVC."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 import pipeline
 from pipeline.contract import UserError
 from pipeline.params import PARAMS_FILE, load_params
+from pipeline.video import expected_frames, frame_times
 
 
 def faces(
@@ -36,6 +38,9 @@ def faces(
     began = time.monotonic()
     found = faces_of_video(video, out, align)
     seconds = time.monotonic() - began
+    expected = expected_frames(video, frame_times(video))
+    if found.frames < expected:
+        print(f"{video.name}: {expected - found.frames} of {expected} frames cannot be decoded", file=sys.stderr)
     print(
         f"{out}: {found.faces} faces in {found.tracks} tracks; the main person in {found.frames_with_main} of "
         f"{found.frames} frames; {found.frames / seconds:.0f} frames/s"
