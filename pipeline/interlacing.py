@@ -42,17 +42,27 @@ class _Bits:
         zeros = self._bits.index("1", self._place) - self._place if "1" in self._bits[self._place :] else 99
         return self.take(2 * zeros + 1) - 1
 
+    def skip_scaling_lists(self, count: int) -> None:
+        """So many lists, each there or not (H.264, 7.3.2.1.1.1); a zero ends what a list says."""
+        for number in range(count):
+            last = following = 8
+            for _ in range((16 if number < 6 else 64) * self.take(1)):
+                if following:
+                    code = self.golomb()
+                    following = (last + (code + 1 >> 1) * (1 if code % 2 else -1)) % 256
+                last = following or last
+
 
 def _in_fields(parameters: bytes) -> bool:
     """Whether a sequence parameter set (H.264, 7.3.2.1.1) leaves `frame_mbs_only_flag` unset."""
     bits = _Bits(parameters)
     profile, _, _ = bits.take(8), bits.take(16), bits.golomb()
     if profile in _HIGH_PROFILES:
-        if bits.golomb() == 3:
-            bits.take(1)
+        chroma = bits.golomb()
+        bits.take(1 if chroma == 3 else 0)
         bits.golomb(), bits.golomb(), bits.take(1)
-        if bits.take(1):  # scaling matrices, which nobody writes beside interlaced pictures of this kind
-            return False
+        if bits.take(1):
+            bits.skip_scaling_lists(8 if chroma != 3 else 12)
     bits.golomb()
     order = bits.golomb()
     if order == 0:

@@ -4,6 +4,9 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
 
+_MOST_TO_ONE = 4
+"""Frames that are believed for each one that is found; a damaged header may declare billions."""
+
 
 class Places:
     """Numbers decoded frames, in order, from 0.
@@ -37,15 +40,19 @@ class Places:
 
 
 def completed(times: Sequence[float], *, count: int, interval: float) -> list[float]:
-    """Puts in the times that are missing from a constant rate; empty if the ones that are there do not lie on it.
+    """Puts in the times that are missing from a constant rate.
+
+    Empty if the ones that are there do not lie on it, or if there are too few to believe the number.
 
     Args:
         times: of some of the frames, sorted, the first frame's being 0.
         count: how many frames there are.
         interval: from one frame to the next.
     """
+    if not times or count > _MOST_TO_ONE * len(times):
+        return []
     found = {round(time / interval): time for time in times}
     on_grid = all(abs(time - place * interval) < interval / 10 for place, time in found.items())
-    if not on_grid or len(found) < len(times) or not found.keys() <= set(range(count)):
+    if not on_grid or len(found) < len(times) or min(found) < 0 or max(found) >= count:
         return []
     return [found.get(place, place * interval) for place in range(count)]

@@ -29,6 +29,7 @@ from pipeline.images import decode_jpeg
 from pipeline.params import AlignParams, Params
 from pipeline.store import WorkStore
 from tests.conftest import MakeVideo, Truth, number_of
+from tests.encoding import damaged, encode
 
 WANTED = (0, 12, 24, 36, 48)
 
@@ -95,6 +96,19 @@ def test_the_wanted_frames_are_stored_and_all_are_counted(tmp_path: Path, make_v
     assert [number_of(decode_jpeg(content)) for content in frames.values()] == [0, 3, 39]
     assert (extracted.decoded_frames, extracted.stored_frames) == (40, 3)
     assert (extracted.width, extracted.height) == (128, 64)
+
+
+def test_frames_around_damage_are_stored_under_their_own_numbers(tmp_path: Path) -> None:
+    path = damaged(damaged(encode(tmp_path / "a.avi", 20, "mjpeg", "yuvj420p"), 4), 19)
+    extracted = extract_video(extract_task(path, tmp_path / "store", wanted=(3, 4, 5, 18, 19)))
+    assert {name: number_of(decode_jpeg(content)) for name, content in stored(extracted).items()} == {
+        "000003.jpg": 3,
+        "000005.jpg": 5,
+        "000018.jpg": 18,
+    }
+    assert extracted.found == mismatch.Decoded(frames=19, undecodable=(4,), expected=20)
+    said = "1 of its frames cannot be decoded; decoding ends after 19 of the container's 20 frames"
+    assert mismatch.missing_frames(extracted.found, declared=20) == said
 
 
 def test_large_frames_are_shrunk_and_their_true_size_is_kept(tmp_path: Path, make_video: MakeVideo) -> None:

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import Target, targets
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["annotation", "tar", "tar in a set", "sample table", "sample table in a set", "manifest", "manifest of a set"]
 NAMES += ["jpeg", "mp4", "avi", "mkv", "webm", "first packet"]
 
@@ -21,7 +23,7 @@ def test_every_target_is_listed(every: dict[str, Target]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_typed_errors(every: dict[str, Target], name: str) -> None:
-    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def feed(data: st.DataObject) -> None:
         every[name].check(data.draw(every[name].inputs))
