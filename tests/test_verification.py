@@ -123,6 +123,19 @@ def test_what_is_no_regular_file_is_never_read(folder: Path, make: Callable[[Pat
     assert verify(folder) == [f"{folder / FIRST}: not a regular file"]
 
 
+def test_a_file_whose_reading_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a failing disk, or without the permission."""
+
+    def fail(path: Path) -> str:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(files, "digest_file", fail)
+    assert verify(folder)[0] == f"{folder / SAMPLES}: cannot be read (Input/output error)"
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(UserError, match=r"manifest\.json cannot be read \(Input/output error\)"):
+        verify(folder)
+
+
 def test_links_as_dvc_makes_them_pass(folder: Path, tmp_path: Path) -> None:
     """With `cache.type: symlink` every file of a pulled set is a link into the cache."""
     for path in list(folder.iterdir()):

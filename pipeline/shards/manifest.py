@@ -124,6 +124,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {place!r}: {' '.join(first['msg'].split())}; {remedy(folder)}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a manifest ({type(error).__name__}); {remedy(folder)}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {remedy(folder)}") from None
     if manifest["digest"] != digest:
         raise UserError(f"{path}: its text is not what was written (digest differs); {remedy(folder)}")
     return manifest

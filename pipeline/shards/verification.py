@@ -86,9 +86,11 @@ def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:
         return f"{path}: not a regular file"
     if path.stat().st_size != line["bytes"]:
         return f"{path}: {path.stat().st_size} bytes, the manifest says {line['bytes']}"
-    if files.digest_file(path) != line["sha256"]:
-        return f"{path}: its bytes are not those of the manifest (sha256 differs)"
-    return ""
+    try:
+        differs = files.digest_file(path) != line["sha256"]
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    return f"{path}: its bytes are not those of the manifest (sha256 differs)" if differs else ""
 
 
 def _too_large(path: Path, manifest: dict[str, Any]) -> str:
