@@ -22,7 +22,6 @@ from pipeline.params import Params, load_params
 from tests.damaged_raw import HEALTHY, RAW_CASES, RUN_CASES, build, make_raw, seen
 from tests.damaged_shards import SHARD_CASES
 from tests.shard_sets import SIZES, write_shard_set
-from train.fit import prepare
 
 ROOT = Path(__file__).parent.parent
 HEAD = """# What happens when something is wrong
@@ -118,6 +117,8 @@ def verified(folder: Path) -> str:
 
 def refused(folder: Path, params: Params) -> str:
     """Whether training begins."""
+    from train.fit import prepare  # loads torch, which every worker process of the stages would then load too
+
     try:
         prepare(params, folder)
     except UserError as error:
