@@ -83,8 +83,7 @@ MISMATCH_COLUMNS = TRIAL_COLUMNS | {
     "undecodable_frames": "string",
     "action": "string",
 }
-"""Trial table with what decoding found. `decoded_frames` count up to the last that decodes, `undecodable_frames` lists
-those among them that do not, `decoded_difference` is rows minus decoded frames, `action` what was done."""
+"""Trial table with what decoding found (`mismatch.Decoded`); differences are rows minus frames."""
 
 FRAME_COLUMNS = {
     "trial": "string",
@@ -125,9 +124,7 @@ LANDMARK_COLUMNS = (
     | dict.fromkeys(POSE_COLUMNS, "double")
 )
 """Landmark table: one row a face that becomes a sample. Pixels of the upright frame, pixel centres whole; degrees.
-
-An interpolated face lies in a gap of its track that was bridged.
-"""
+An interpolated face lies in a gap of its track that was bridged."""
 
 SUBJECT_COLUMNS = {
     "video": "string",

@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+        if path.exists() and not can_be_manifest(path):
             raise UserError(f"{path} is not a file, or too large for a manifest; {remedy(folder)}")
         manifest: dict[str, Any] = files.read_json(path)
         Manifest.model_validate(manifest)
@@ -129,6 +129,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest["digest"] != digest:
         raise UserError(f"{path}: its text is not what was written (digest differs); {remedy(folder)}")
     return manifest
+
+
+def can_be_manifest(path: Path) -> bool:
+    """Whether a path is a file, and not too large: what may be read without waiting for a pipe or for hours."""
+    return path.is_file() and path.stat().st_size <= _MOST_BYTES
 
 
 def remedy(folder: Path) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline import files
 from pipeline.contract import UserError
-from pipeline.shards.manifest import MANIFEST
+from pipeline.shards.manifest import MANIFEST, can_be_manifest
 
-_RULES = 1
+_RULES = 2
 """What verification demands. Raise it when it demands more: sets that were stamped under other rules are read again."""
 _SETTLED_NS = 2_000_000_000
 """The clocks of file systems tick every few milliseconds, some every two seconds. A change within the same tick as the
@@ -25,9 +25,11 @@ def observed(folder: Path) -> State | None:
     """What shows that a file of the set was touched: the manifest's digest, and each file's length and times (ns).
 
     `changed` moves with every write, rename, new link or change of the time of writing, and no program can set it back.
-    None if the folder cannot be looked at.
+    None if the folder cannot be looked at, or holds what cannot be a manifest.
     """
     try:
+        if not can_be_manifest(folder / MANIFEST):
+            return None
         times = {path.name: path.stat() for path in sorted(folder.iterdir())}
         return {
             "rules": _RULES,
