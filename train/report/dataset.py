@@ -29,6 +29,7 @@ REASONS = {
     Drop.LABEL_OUT_OF_RANGE: ("Unknown class number", "The label is a number that stands for no class."),
     Drop.LABEL_UNREADABLE: ("Unreadable label", "The line in the annotation file is not a whole number."),
     Drop.BEYOND_VIDEO: ("Beyond the video", "The annotation has more lines than the video has frames."),
+    Drop.FRAME_UNDECODABLE: ("Frame does not decode", "The video has this frame, but it is damaged or cut off."),
     Drop.NO_FACE: ("No face found", "The detector saw no face in the frame, or none it was sure of."),
     Drop.SUBJECT_NOT_FOUND: ("Another face only", "A face was seen, but not that of the annotated person."),
     Drop.ANNOTATION_UNREADABLE: (
