@@ -1,39 +1,31 @@
 """One video's stored frames to its aligned faces: detections and crops kept in the work store, each by content."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 
 import cv2
-import pandas as pd
+import numpy as np
 
-from pipeline import files, images, tables, tar, tracks
-from pipeline.contract import (
-    BOX_COLUMNS,
-    FACE_COLUMNS,
-    LANDMARK_COLUMNS,
-    POINT_COLUMNS,
-    Drop,
-    escape,
-    sample_key,
-)
+from pipeline import files, images, stills, tables, tar, tracks
+from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, POSE_COLUMNS
+from pipeline.crops import stored_crops
 from pipeline.datasets.base import Dropped
-from pipeline.faces import FrameSize, Sightings, crop_face, gathered, tracked
+from pipeline.faces import FrameSize, Sightings, gathered, tracked
 from pipeline.follow import Follower, search_each
 from pipeline.geometry import Detection, pose
 from pipeline.params import AlignParams
+from pipeline.stills import Still
 from pipeline.store import WorkStore
+from pipeline.subjects import lost_frames, subject_row
 from pipeline.tracks import Track
 from pipeline.video import Image
 
 DETECT_VERSION = 3
-CROP_VERSION = 3
-"""Raise either when its results change for the same parameters."""
+"""Raise it when detections change for the same parameters."""
 
-FACES_TAR = "faces.tar"
-FACES = "faces.parquet"
-LANDMARKS = "landmarks.parquet"
 _DETECTIONS = "detections.parquet"
 _FRAMES = "frames.json"
 _DETECTION_COLUMNS = (
@@ -64,6 +56,15 @@ class AlignTask:
     trials: tuple[TrialFrames, ...]
     params: AlignParams
     store: WorkStore
+    stills: Mapping[int, Still] | None = None
+    """What is known of each picture, if the frames are single pictures of their own sizes."""
+
+    def size_of(self, frame_index: int) -> FrameSize:
+        """The size of a frame before it was stored."""
+        if self.stills is None:
+            return self.size
+        still = self.stills[frame_index]
+        return FrameSize(width=still.width, height=still.height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,39 @@ class Aligned:
 
 def align_video(task: AlignTask) -> Aligned:
     """Detects, chooses the annotated subjects and crops; finished work is not redone."""
+    rows: list[dict[str, object]] = []
+    dropped: list[Dropped] = []
+    subjects: list[dict[str, object]] = []
     sightings = _sightings(task)
+    for trial, person, everybody, rule in _people(task, sightings):
+        indices = [index for index in trial.frame_indices if index in sightings.faces]
+        found = {frame_index: track for track in person for frame_index in track.faces}
+        rows += [_row(task.video, trial, found[index], index) for index in indices if index in found]
+        dropped += lost_frames(trial.name, trial.split, indices, found.keys(), sightings.faces)
+        told = {"video": task.video, "subject": trial.subject, "split": trial.split, "rule": rule}
+        gone_through = {"searches": sightings.searches, "shots": max(1, len(sightings.cuts))}
+        subjects.append(told | subject_row(trial.name, indices, found, person, everybody) | gone_through)
+    folder = stored_crops(
+        rows,
+        lambda: _read_frames(task.frames_tar),
+        task.size_of,
+        video=task.video,
+        frames_key=task.frames_key,
+        template_scale=task.params.template_scale,
+        quality=task.params.quality,
+        store=task.store,
+    )
+    return Aligned(folder=folder, faces=len(rows), dropped=dropped, subjects=subjects)
+
+
+def _people(
+    task: AlignTask, sightings: Sightings
+) -> Iterator[tuple[TrialFrames, Sequence[Track], Sequence[Track], str]]:
+    """Each trial, the tracks of its person, all tracks, and the rule by which that person was chosen."""
+    if task.stills is not None:
+        for trial in task.trials:
+            yield trial, *stills.choose(sightings.faces, task.stills, task.params.faces)
+        return
     linked = tracked(
         sightings,
         min_overlap=task.params.link_iou,
@@ -86,18 +119,10 @@ def align_video(task: AlignTask) -> Aligned:
         max_bridge=task.params.max_bridge,
         smoothing=task.params.smoothing,
     )
-    rows: list[dict[str, object]] = []
-    dropped: list[Dropped] = []
-    subjects: list[dict[str, object]] = []
     for trial in task.trials:
         others = [other.subject for other in task.trials if other is not trial]
         person = tracks.choose(linked, trial.subject, others, frame_width=task.size.width)
-        found = {frame_index: track for track in person for frame_index in track.faces}
-        rows += [_row(task.video, trial, found[index], index) for index in trial.frame_indices if index in found]
-        dropped += _lost(trial, found.keys(), sightings.faces)
-        told = {"video": task.video, "rule": tracks.rule_for(trial.subject, others), "searches": sightings.searches}
-        subjects.append(told | _subject(trial, found, person, linked) | {"shots": max(1, len(sightings.cuts))})
-    return Aligned(folder=_crops(task, rows), faces=len(rows), dropped=dropped, subjects=subjects)
+        yield trial, person, linked, tracks.rule_for(trial.subject, others)
 
 
 def _row(video: str, trial: TrialFrames, track: tracks.Track, frame_index: int) -> dict[str, object]:
@@ -110,53 +135,25 @@ def _row(video: str, trial: TrialFrames, track: tracks.Track, frame_index: int) 
         "track": track.number,
         **_face_values(face),
         "interpolated": face.interpolated,
-        **pose(face.points)._asdict(),
+        **(dict.fromkeys(POSE_COLUMNS) if np.isnan(face.points).any() else pose(face.points)._asdict()),
     }
 
 
 def _face_values(face: Detection) -> dict[str, object]:
-    return {
-        "probability": face.probability,
-        **dict(zip(BOX_COLUMNS, face.box.tolist(), strict=True)),
-        **dict(zip(POINT_COLUMNS, face.points.reshape(-1).tolist(), strict=True)),
-    }
-
-
-def _subject(
-    trial: TrialFrames, found: Mapping[int, Track], person: Sequence[Track], everybody: Sequence[Track]
-) -> dict[str, object]:
-    """A trial's entries of the subject table."""
-    shown = [index for index in trial.frame_indices if index in found]
-    others = [track for track in everybody if track not in person]
-    return {
-        "trial": trial.name,
-        "subject": trial.subject,
-        "split": trial.split,
-        "frames": len(trial.frame_indices),
-        "found": len(shown),
-        "interpolated": sum(found[index].faces[index].interpolated for index in shown),
-        "tracks": " ".join(str(track.number) for track in person),
-        "other_tracks": len(others),
-        "frames_with_others": sum(any(index in track.faces for track in others) for index in shown),
-    }
-
-
-def _lost(trial: TrialFrames, found: Container[int], detections: tracks.FrameDetections) -> list[Dropped]:
-    """Frames of a trial without its subject: nobody at all, or faces of somebody else only."""
-    missing = [index for index in trial.frame_indices if index not in found]
-    nobody = sum(not detections[index] for index in missing)
-    counts = {Drop.NO_FACE: nobody, Drop.SUBJECT_NOT_FOUND: len(missing) - nobody}
-    return [
-        Dropped(trial=trial.name, split=trial.split, reason=reason, frames=count)
-        for reason, count in counts.items()
-        if count
-    ]
+    names = ("probability", *BOX_COLUMNS, *POINT_COLUMNS)
+    numbers = (face.probability, *face.box.tolist(), *face.points.reshape(-1).tolist())
+    return {name: None if isnan(number) else number for name, number in zip(names, numbers, strict=True)}
 
 
 def _sightings(task: AlignTask) -> Sightings:
     params = task.params
-    settings = [params.min_face, params.min_confidence, params.tracking]
-    if params.tracking == "on":
+    if task.stills is not None and params.faces != "detect":
+        stored = [int(name.removesuffix(".jpg")) for name, _ in tar.read_members(task.frames_tar)]
+        return Sightings(faces=stills.known(task.stills, stored, params.faces), cuts=[], searches=0)
+    settings: list[object] = [params.min_face, params.min_confidence, params.tracking]
+    if task.stills is not None:
+        settings[2:] = ["stills", params.working_side]
+    elif params.tracking == "on":
         settings += [params.search_every, params.working_side, params.max_gap]
     libraries = [version("torch"), version("facenet-pytorch"), cv2.__version__]
     key = files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
@@ -183,54 +180,11 @@ def _look(task: AlignTask) -> Sightings:
 
     params, frames = task.params, _read_frames(task.frames_tar)
     detector = Detector(min_face=params.min_face, device=params.device, working_side=params.working_side)
+    if task.stills is not None:
+        return gathered(stills.searched(frames, detector), params.min_confidence, size_of=task.size_of)
     follower = Follower(finder=detector, search_every=params.search_every, max_gap=params.max_gap)
     looked = follower.follow(frames) if params.tracking == "on" else search_each(frames, detector)
-    return gathered(looked, params.min_confidence, size=task.size)
-
-
-def _crops(task: AlignTask, landmarks: list[dict[str, object]]) -> Path:
-    """The video's faces, cut from the recorded landmarks; depends on these, not on how they were found."""
-    settings = [task.params.template_scale, task.params.quality]
-    key = files.digest_of(CROP_VERSION, cv2.__version__, task.frames_key, settings, landmarks)
-    folder = task.store.find("faces", key)
-    if folder is None:
-        with task.store.building("faces", key) as building:
-            tables.write_table(building / LANDMARKS, landmarks, LANDMARK_COLUMNS)
-            _cut(building, task, tables.table(landmarks, LANDMARK_COLUMNS))
-        folder = task.store.path("faces", key)
-    return folder
-
-
-def _cut(folder: Path, task: AlignTask, landmarks: pd.DataFrame) -> None:
-    pairs = zip(landmarks["trial"], landmarks["frame_index"], strict=True)
-    keys = [sample_key(trial, frame_index) for trial, frame_index in pairs]
-    points = landmarks[list(POINT_COLUMNS)].to_numpy().reshape(-1, 5, 2)
-    wanted: dict[int, list[int]] = {}
-    for row, frame_index in enumerate(landmarks["frame_index"]):
-        wanted.setdefault(frame_index, []).append(row)
-    placed: dict[int, dict[str, object]] = {}
-    with (folder / FACES_TAR).open("wb") as stream:
-        writer = tar.TarWriter(stream)
-        for frame_index, picture in _read_frames(task.frames_tar):
-            for row in wanted.get(frame_index, []):
-                face = crop_face(
-                    picture,
-                    points[row],
-                    task.size,
-                    template_scale=task.params.template_scale,
-                    quality=task.params.quality,
-                )
-                offset = writer.add(f"{keys[row]}.jpg", face.jpeg)
-                placed[row] = {
-                    "key": keys[row],
-                    "tar": f"{escape(task.video)}.tar",
-                    "offset": offset,
-                    "size": len(face.jpeg),
-                    "brightness": face.brightness,
-                    "sharpness": face.sharpness,
-                }
-        writer.close()
-    tables.write_table(folder / FACES, [placed[row] for row in range(len(keys))], FACE_COLUMNS)
+    return gathered(looked, params.min_confidence, size_of=task.size_of)
 
 
 def _read_frames(path: Path) -> Iterator[tuple[int, Image]]:

@@ -13,6 +13,12 @@ CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surpr
 
 SPLITS = ("train", "val", "test")
 SUBJECTS = ("", "left", "right")
+STILL_LAYOUTS = ("affectnet", "rafdb", "ferplus")
+"""Sets of pictures that have nothing to do with each other: each is a sample by itself."""
+
+GIVING_LAYOUTS = ("affectnet",)
+"""Sets that come with the place of each face."""
+
 FACE_SIZE = 224
 """Side of a stored face, in pixels."""
 
@@ -34,6 +40,7 @@ class Drop(StrEnum):
     LABEL_OUT_OF_RANGE = "label_out_of_range"
     LABEL_UNREADABLE = "label_unreadable"
     CLASS_EXCLUDED = "class_excluded"
+    NO_MAJORITY = "no_majority"
     NOT_SAMPLED = "not_sampled"
     BEYOND_VIDEO = "beyond_video"
     FRAME_UNDECODABLE = "frame_undecodable"
@@ -42,6 +49,9 @@ class Drop(StrEnum):
     ANNOTATION_UNREADABLE = "annotation_unreadable"
     SPLIT_CONFLICT = "split_conflict"
     DUPLICATE_VIDEO = "duplicate_video"
+    DUPLICATE_PICTURE = "duplicate_picture"
+    PICTURE_MISSING = "picture_missing"
+    PICTURE_UNREADABLE = "picture_unreadable"
     VIDEO_MISSING = "video_missing"
     VIDEO_UNREADABLE = "video_unreadable"
     VIDEO_WITHOUT_ANNOTATION = "video_without_annotation"
@@ -125,24 +135,6 @@ LANDMARK_COLUMNS = (
 )
 """Landmark table: one row a face that becomes a sample. Pixels of the upright frame, pixel centres whole; degrees.
 An interpolated face lies in a gap of its track that was bridged."""
-
-SUBJECT_COLUMNS = {
-    "video": "string",
-    "trial": "string",
-    "subject": "string",
-    "split": "string",
-    "rule": "string",
-    "frames": "int64",
-    "found": "int64",
-    "interpolated": "int64",
-    "tracks": "string",
-    "other_tracks": "int64",
-    "frames_with_others": "int64",
-    "shots": "int64",
-    "searches": "int64",
-}
-"""Whom each annotation was taken to mean, by which rule (`main`, `left`, `right`), in how many frames found or bridged,
-the chosen tracks, how many others there are and in how many of those frames, and how the video was gone through."""
 
 FACE_COLUMNS = {
     "key": "string",

@@ -1,13 +1,19 @@
-"""One video's labelled frames into one deterministic tar, kept in the work store by content."""
+"""One video's labelled frames into one deterministic tar, kept in the work store by content.
 
-from dataclasses import dataclass
+Pictures that are no video's frames go the same way: some hundreds of them stand in for a video.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 
 from pipeline import files, images, tar, video
 from pipeline.contract import UserError
+from pipeline.images import DamagedPictureError
 from pipeline.mismatch import Decoded
+from pipeline.pictures import MissingPictureError, Place, stored_jpeg
 from pipeline.store import WorkStore
 
 EXTRACT_VERSION = 2
@@ -23,11 +29,15 @@ class ExtractTask:
 
     video: str
     path: Path
+    """The video, or the folder that the pictures are in."""
     sha256: str
     wanted: tuple[int, ...]
     max_side: int
     quality: int
     store: WorkStore
+    pictures: tuple[Place, ...] | None = None
+    """Where each wanted picture is; None for the frames of a video."""
+    declared_frames: int = 0
 
     @property
     def key(self) -> str:
@@ -48,6 +58,8 @@ class Extracted:
     stored_frames: int
     width: int
     height: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Wanted pictures that could not be stored: why, by frame index."""
 
     @property
     def found(self) -> Decoded:
@@ -58,13 +70,15 @@ class Extracted:
 def extract_video(task: ExtractTask) -> Extracted:
     """Decodes the whole video and stores the wanted frames that it has; finished work is not redone.
 
+    A video of pictures has as many frames as are declared; what cannot be decoded of them is listed.
+
     Raises:
         UserError: if the video cannot be opened or has no frame.
     """
     folder = task.store.find("frames", task.key)
     if folder is None:
         with task.store.building("frames", task.key) as building:
-            _decode_into(building, task)
+            _decode_into(building, task) if task.pictures is None else _gather_into(building, task, task.pictures)
         folder = task.store.path("frames", task.key)
     info = files.read_json(folder / _INFO)
     info["undecodable"] = tuple(info["undecodable"])
@@ -92,4 +106,22 @@ def _decode_into(folder: Path, task: ExtractTask) -> None:
     expected = video.expected_frames(task.path, times)
     counts = {"decoded_frames": decoded, "expected_frames": expected, "stored_frames": stored}
     info = {**counts, "undecodable": undecodable, "width": width, "height": height}
+    files.write_json(folder / _INFO, info)
+
+
+def _gather_into(folder: Path, task: ExtractTask, pictures: tuple[Place, ...]) -> None:
+    unreadable: dict[str, str] = {}
+    with (folder / FRAMES_TAR).open("wb") as stream:
+        writer = tar.TarWriter(stream)
+        for frame_index, place in zip(task.wanted, pictures, strict=True):
+            try:
+                jpeg = stored_jpeg(task.path, place, max_side=task.max_side, quality=task.quality)
+            except (DamagedPictureError, MissingPictureError) as error:
+                unreadable[str(frame_index)] = f"{place.name}: {error}"
+            else:
+                writer.add(f"{frame_index:06d}.jpg", jpeg)
+        writer.close()
+    stored = len(task.wanted) - len(unreadable)
+    counts = {"decoded_frames": task.declared_frames, "expected_frames": 0, "stored_frames": stored}
+    info = {**counts, "undecodable": [], "width": 0, "height": 0, "unreadable": unreadable}
     files.write_json(folder / _INFO, info)

@@ -1,6 +1,6 @@
 """One video's frames to its faces: detection, then cropping from recorded landmarks. Knows neither labels nor DVC."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline import geometry, images, tracks
 from pipeline.follow import Followed
-from pipeline.geometry import Detection, Points
+from pipeline.geometry import Detection, Points, Similarity
 from pipeline.tracks import Track
 from pipeline.video import Image
 
@@ -44,20 +44,22 @@ class Sightings:
     searches: int
 
 
-def gathered(frames: Iterable[Followed], min_confidence: float, *, size: FrameSize | None = None) -> Sightings:
+def gathered(
+    frames: Iterable[Followed], min_confidence: float, *, size_of: Callable[[int], FrameSize] | None = None
+) -> Sightings:
     """Keeps the sure faces of every frame.
 
     Args:
-        frames: as `Follower.follow` or `search_each` give them out.
+        frames: as `Follower.follow`, `search_each` or `stills.searched` give them out.
         min_confidence: least probability of a face.
-        size: of the video's frames; None if the pictures are as large.
+        size_of: the size of a frame before it was stored; None if the pictures are as large.
     """
     found: dict[int, list[Detection]] = {}
     cuts: list[int] = []
     searches = 0
     for frame in frames:
         sure = [face for face in frame.faces if face.probability >= min_confidence]
-        factors = size.factors(frame.picture) if size else np.ones(2)
+        factors = size_of(frame.frame_index).factors(frame.picture) if size_of else np.ones(2)
         found[frame.frame_index] = [geometry.scaled(face, factors) for face in sure]
         cuts += [frame.frame_index] * frame.cut
         searches += frame.searched
@@ -84,7 +86,16 @@ def crop_face(picture: Image, points: Points, size: FrameSize, *, template_scale
         ValueError: if all landmarks coincide.
     """
     in_picture = (points + 0.5) / size.factors(picture) - 0.5
-    transform = geometry.similarity(in_picture, geometry.template(template_scale))
+    return _face(picture, geometry.similarity(in_picture, geometry.template(template_scale)), quality)
+
+
+def whole_face(picture: Image, *, quality: int) -> Face:
+    """A picture that is a face's crop already, as a whole; what it lacks to a square repeats its edge."""
+    height, width = picture.shape[:2]
+    return _face(picture, geometry.fitted(width, height), quality)
+
+
+def _face(picture: Image, transform: Similarity, quality: int) -> Face:
     face = images.warp_face(picture, transform)
     return Face(
         jpeg=images.encode_jpeg(face, quality),

@@ -121,6 +121,13 @@ def similarity(source: Points, target: Points) -> Similarity:
     return Similarity(a, b, target_x - a * source_x + b * source_y, target_y - b * source_x - a * source_y)
 
 
+def fitted(width: int, height: int) -> Similarity:
+    """A whole picture into the square of a face, centred, its longer side as long as that."""
+    scale = FACE_SIZE / max(width, height)
+    shifts = [(FACE_SIZE - scale * side) / 2 + (scale - 1) / 2 for side in (width, height)]
+    return Similarity(scale, 0.0, *shifts)
+
+
 def scaled(face: Detection, factors: NDArray[np.float64]) -> Detection:
     """A face of a picture in the pixels of the same picture in another size.
 

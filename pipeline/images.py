@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from pipeline.contract import FACE_SIZE
 from pipeline.geometry import Similarity
@@ -19,8 +20,11 @@ MAX_PIXELS = 64_000_000
 _MAX_MAGNIFICATION = 8
 
 
+_STILL_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+
+
 class DamagedPictureError(Exception):
-    """Bytes that are no JPEG, or one that is too large to decode."""
+    """Bytes that are no picture, or one that is too large to decode."""
 
 
 def warp_face(picture: Image, transform: Similarity) -> Image:
@@ -95,18 +99,48 @@ def decode_jpeg(content: bytes) -> Image:
     Raises:
         DamagedPictureError: if it is no JPEG, cannot be decoded, or claims more than `MAX_PIXELS`.
     """
+    _opened(content, ("JPEG",))
+    return _decoded(content)
+
+
+def still_size(content: bytes) -> tuple[int, int]:
+    """Width and height that a still picture's header claims; raises like `decode_still`."""
+    return _opened(content, _STILL_FORMATS).size
+
+
+def decode_still(content: bytes) -> Image:
+    """Decodes a JPEG, PNG, BMP, TIFF or WebP to RGB as it is stored: an EXIF orientation is not applied.
+
+    Raises:
+        DamagedPictureError: if it is none of these, is cut short, or claims more than `MAX_PIXELS`.
+    """
+    opened = _opened(content, _STILL_FORMATS)
     try:
-        width, height = PillowImage.open(io.BytesIO(content), formats=("JPEG",)).size
+        opened.load()  # OpenCV would fill up what is missing with grey
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DamagedPictureError(" ".join(str(error).split())) from None
+    return _decoded(content)
+
+
+def _opened(content: bytes, formats: tuple[str, ...]) -> ImageFile:
+    """A picture whose header was read and found to be of one of these formats, and not too large."""
+    try:
+        opened = PillowImage.open(io.BytesIO(content), formats=formats)
     except PillowImage.DecompressionBombError as error:
         raise DamagedPictureError(str(error)) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise DamagedPictureError("not a JPEG") from None
+        raise DamagedPictureError(f"not a {' or '.join(formats)}") from None
+    width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DamagedPictureError(f"claims {width} x {height} pixels, more than {MAX_PIXELS}")
+    return opened
+
+
+def _decoded(content: bytes) -> Image:
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if picture is None:
-        raise DamagedPictureError("a JPEG that cannot be decoded")
+        raise DamagedPictureError("a picture that cannot be decoded")
     return picture.astype(np.uint8, copy=False)
 
 

@@ -157,3 +157,18 @@ def usable(frames: pd.DataFrame, report: pd.DataFrame, *, stride: int) -> pd.Dat
         lost = [int(index) for index in str(trial["undecodable_frames"]).split()]
         used &= (frames["trial"] != trial["trial"]) | ~frames["frame_index"].isin(lost)
     return frames[used]
+
+
+def unreadable_pictures(trials: pd.DataFrame, unreadable: Mapping[str, Mapping[str, str]]) -> list[Dropped]:
+    """Pictures that could not be stored (why, by video and frame index), a line a trial."""
+    return [
+        Dropped(
+            trial=str(trial["trial"]),
+            split=str(trial["split"]),
+            reason=Drop.PICTURE_UNREADABLE,
+            frames=len(reasons),
+            detail=next(iter(reasons.values())),
+        )
+        for trial in trials.to_dict("records")
+        if (reasons := unreadable.get(str(trial["video"])))
+    ]

@@ -1,18 +1,16 @@
 """The typed parameters of every stage and of training, and the checking of params.yaml. Values live there, not here."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.contract import UserError
+from pipeline.contract import GIVING_LAYOUTS, STILL_LAYOUTS, UserError
+from pipeline.explaining import explain
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -37,9 +35,10 @@ class _Group(BaseModel):
 class IndexParams(_Group):
     """Which raw set is read, and what is done when its counts disagree."""
 
-    layout: Literal["affwild2"]
+    layout: Literal["affwild2", "affwild2_cropped", "affwild2_pickle", "affectnet", "rafdb", "ferplus"]
     raw: str
     annotations: str
+    noise_list: str | None
     classes: Annotated[int, Ge(7), Le(8)]
     mismatch: Literal["trim", "error", "skip"]
     tolerance: Annotated[int, Ge(0)]
@@ -56,6 +55,7 @@ class ExtractParams(_Group):
 class AlignParams(_Group):
     """Face detection, the choice of the subject, and the crop."""
 
+    faces: Literal["detect", "given", "as_is"]
     min_face: Annotated[int, Ge(12), Le(1024)]
     min_confidence: Share
     tracking: Switch
@@ -118,7 +118,7 @@ class TrainParams(_Group):
     lr_head: Positive
     lr_decay: Annotated[float, Gt(0), Le(1)]
     balance: Literal["none", "oversample", "class_weights"]
-    noise_kind: Literal["none", "symmetric", "pair"]
+    noise_kind: Literal["none", "symmetric", "pair", "listed"]
     noise_rate: Share
     noise_unit: Literal["frame", "segment", "video"]
     seed: Annotated[int, Ge(0)]
@@ -162,7 +162,7 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
     try:
         params = Params.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [f"{source}: {_explain(details)}" for details in error.errors()]
+        problems = [f"{source}: {explain(details, Params)}" for details in error.errors()]
         raise UserError("\n".join(problems)) from None
     for problem in _conflicts(params):
         raise UserError(f"{source}: {problem}")
@@ -176,6 +176,17 @@ def _conflicts(params: Params) -> list[str]:
             f"noise_rate is {params.noise_rate:g} but noise_kind is none; "
             "choose symmetric or pair, or set noise_rate to 0"
         )
+    if params.noise_kind == "listed" and (params.noise_rate > 0 or params.index.noise_list is None):
+        problems.append(
+            "noise_kind is listed, so that the noise is that of the list: index.noise_list must name it "
+            "and noise_rate must be 0"
+        )
+    if params.index.layout in STILL_LAYOUTS and params.noise_rate > 0 and params.noise_unit != "frame":
+        problems.append(
+            f"noise_unit is {params.noise_unit} but the pictures of index.layout {params.index.layout} have nothing "
+            "to do with each other; it must be frame"
+        )
+    problems += _layout_conflicts(params.index, params.align)
     if params.align.max_gap < params.extract.stride:
         problems.append(
             f"align.max_gap is {params.align.max_gap} but only every {params.extract.stride}th frame is stored "
@@ -184,61 +195,14 @@ def _conflicts(params: Params) -> list[str]:
     return problems
 
 
-def _explain(details: ErrorDetails) -> str:
-    location = [str(part) for part in details["loc"] if not str(part).startswith("constrained-")]
-    group = _group_at(location[:-1])
-    key, name = ".".join(location), location[-1]
-    if details["type"] in ("extra_forbidden", "invalid_key"):
-        close = difflib.get_close_matches(name, group.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(group.model_fields)}"
-        return f"unknown key {key!r}; {hint}"
-    if name not in group.model_fields:
-        location = location[:-1]
-        key, name, group = ".".join(location), location[-1], _group_at(location[:-1])
-    allowed = _allowed(group.model_fields[name].annotation, group.model_fields[name].metadata)
-    if details["type"] == "missing":
-        return f"key {key!r} is missing; it must be {allowed}"
-    return f"{key} must be {allowed}, got {details['input']!r}"
-
-
-def _group_at(location: list[str]) -> type[BaseModel]:
-    group: type[BaseModel] = Params
-    for name in location:
-        child = group.model_fields[name].annotation if name in group.model_fields else None
-        if isinstance(child, type) and issubclass(child, BaseModel):
-            group = child
-    return group
-
-
-def _allowed(annotation: Any, metadata: list[Any]) -> str:
-    """What a field accepts, in words: `a number in [0, 1]`, `one of cct, ce`."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *extra = get_args(annotation)
-        return _allowed(inner, [*metadata, *extra])
-    if origin is Literal:
-        return f"one of {', '.join(map(str, get_args(annotation)))}"
-    if origin in (Union, UnionType):
-        parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
-        return " or ".join(parts)
-    if annotation is str:
-        pattern = next((entry.pattern for entry in metadata if isinstance(entry, StringConstraints)), None)
-        return f"text that matches {pattern}" if pattern else "text"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"a group with the keys {', '.join(annotation.model_fields)}"
-    return ("a whole number" if annotation is int else "a number") + _range(metadata)
-
-
-def _range(metadata: list[Any]) -> str:
-    low, high = "(-inf", "inf)"
-    for bound in metadata:
-        match bound:
-            case Ge(ge=value):
-                low = f"[{value:g}"
-            case Gt(gt=value):
-                low = f"({value:g}"
-            case Le(le=value):
-                high = f"{value:g}]"
-            case Lt(lt=value):
-                high = f"{value:g})"
-    return f" in {low}, {high}"
+def _layout_conflicts(index: IndexParams, align: AlignParams) -> list[str]:
+    problems = []
+    if index.noise_list is not None and index.layout != "rafdb":
+        problems.append(f"index.noise_list is for index.layout rafdb; it must be null for {index.layout}")
+    if align.faces == "as_is" and index.layout == "affwild2":
+        problems.append("align.faces is as_is but the frames of index.layout affwild2 are no crops; it must be detect")
+    if align.faces == "given" and index.layout not in GIVING_LAYOUTS:
+        problems.append(
+            f"align.faces is given but index.layout {index.layout} comes without landmarks; it must be detect or as_is"
+        )
+    return problems

@@ -26,6 +26,7 @@ _KINDS: dict[str, pa.DataType] = {
     "float": pa.float32(),
     "double": pa.float64(),
     "bool": pa.bool_(),
+    "counts": pa.list_(pa.int64()),
 }
 
 

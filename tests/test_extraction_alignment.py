@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import files, mismatch, tables, tar
-from pipeline.alignment import FACES, FACES_TAR, LANDMARKS, Aligned, AlignTask, TrialFrames, align_video
+from pipeline.alignment import Aligned, AlignTask, TrialFrames, align_video
 from pipeline.contract import (
     FACE_COLUMNS,
     LANDMARK_COLUMNS,
@@ -22,6 +22,7 @@ from pipeline.contract import (
     UserError,
     sample_key,
 )
+from pipeline.crops import FACES, FACES_TAR, LANDMARKS
 from pipeline.datasets.base import Dropped
 from pipeline.extraction import FRAMES_TAR, Extracted, ExtractTask, extract_video
 from pipeline.faces import FrameSize

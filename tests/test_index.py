@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.contract import DROP_COLUMNS, FRAME_COLUMNS, SPLITS, TRIAL_COLUMNS, Drop, Paths
 from pipeline.datasets.base import NO_LABEL, Trial
 from pipeline.datasets.leakage import keep_one_split, with_duplicates_noted
+from pipeline.marks import INDEX_COLUMNS
 from pipeline.params import Params
 from pipeline.stages.extract import extract_all
 from pipeline.stages.index import build_index
@@ -149,4 +150,4 @@ def test_a_trial_has_a_frame_row_for_each_usable_label(labels: list[int]) -> Non
     rows = frame_rows(trial)
     assert dict(zip(rows["frame_index"], rows["label"], strict=True)) == {i: v for i, v in enumerate(labels) if v >= 0}
     assert trial.labelled == len(rows)
-    assert set(rows["trial"]) <= {"v_left"} and set(rows["subject"]) <= {"left"} and list(rows) == list(FRAME_COLUMNS)
+    assert set(rows["trial"]) <= {"v_left"} and set(rows["subject"]) <= {"left"} and list(rows) == list(INDEX_COLUMNS)

@@ -1,5 +1,6 @@
 """Parameters: params.yaml and the typed groups agree, and whatever is wrong is said in one line that names the key."""
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.params import Params, check_params, load_params
 from tests.conftest import ROOT
 
 COMMITTED = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+NULLABLE = {"rampup", "iterations_per_epoch", "init", "index.noise_list"}
 Raw = dict[str, Any]
 
 
@@ -96,14 +98,14 @@ def test_every_key_refuses_a_list_and_says_what_it_takes(raw: Raw, key: str) -> 
     assert message.endswith(", got [1]")
 
 
-@pytest.mark.parametrize("key", sorted(set(leaves(Params)) - {"rampup", "iterations_per_epoch", "init"}))
+@pytest.mark.parametrize("key", sorted(set(leaves(Params)) - NULLABLE))
 def test_null_is_refused_where_it_means_nothing(raw: Raw, key: str) -> None:
     assert complaint(changed(raw, key, None)).startswith(f"{key} must be ")
 
 
-@pytest.mark.parametrize("key", ["rampup", "iterations_per_epoch", "init"])
+@pytest.mark.parametrize("key", sorted(NULLABLE))
 def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
-    assert getattr(check_params(changed(raw, key, None)), key) is None
+    assert operator.attrgetter(key)(check_params(changed(raw, key, None))) is None
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,28 @@ def test_every_problem_gets_its_line(raw: Raw) -> None:
 def test_noise_without_a_kind_is_a_contradiction(raw: Raw) -> None:
     assert complaint(changed(raw, "noise_rate", 0.4)).startswith("noise_rate is 0.4 but noise_kind is none")
     assert check_params(changed(changed(raw, "noise_rate", 0.4), "noise_kind", "pair")).noise_rate == 0.4
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"noise_kind": "listed"},
+            "noise_kind is listed, so that the noise is that of the list: index.noise_list must",
+        ),
+        ({"index.noise_list": "a.txt"}, "index.noise_list is for index.layout rafdb; it must be null for affwild2"),
+        ({"align.faces": "as_is"}, "align.faces is as_is but the frames of index.layout affwild2 are no crops"),
+        ({"align.faces": "given"}, "align.faces is given but index.layout affwild2 comes without landmarks"),
+        (
+            {"index.layout": "rafdb", "noise_kind": "pair", "noise_rate": 0.2},
+            "noise_unit is segment but the pictures of index.layout rafdb have nothing to do with each other",
+        ),
+    ],
+)
+def test_what_a_layout_cannot_do_is_a_contradiction(raw: Raw, changes: Raw, said: str) -> None:
+    for key, value in changes.items():
+        raw = changed(raw, key, value)
+    assert complaint(raw).startswith(said)
 
 
 def test_parameters_cannot_be_changed(params: Params) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.contract import FACE_COLUMNS, FRAME_COLUMNS, LANDMARK_COLUMNS, Paths, UserError, escape, sample_key
+from pipeline.marks import MARK_COLUMNS
 from pipeline.params import Params
 from pipeline.shards.placing import placed_samples, shard_names, shard_tasks
 from pipeline.shards.writing import PLACED_COLUMNS
@@ -39,7 +40,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
         indices = np.flatnonzero(generator.random(90) < 0.7)
         labels = generator.integers(0, 7, len(indices))
         text = {"trial": trial, "video": video, "subject": subject, "split": split}
-        frames.append(pd.DataFrame({**text, "frame_index": indices, "label": labels}))
+        marks = dict.fromkeys(MARK_COLUMNS) | {"listed_label": -1, "valence": labels / 10}
+        frames.append(pd.DataFrame({**text, **marks, "frame_index": indices, "label": labels}))
     frame_table = pd.concat(frames)
     faces = frame_table[(generator.random(len(frame_table)) < 0.7) & (frame_table["trial"] != "empty")]
     faces = faces.sort_values(["video", "trial", "frame_index"]).reset_index(drop=True)
@@ -55,7 +57,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
 
 
 def write(tables: Tables) -> None:
-    write_table(PATHS.index, tables["frames"], FRAME_COLUMNS)
+    write_table(PATHS.index, tables["frames"], FRAME_COLUMNS | MARK_COLUMNS)
     write_table(PATHS.landmarks, tables["landmarks"], LANDMARK_COLUMNS)
     write_table(PATHS.faces / "faces.parquet", tables["faces"], FACE_COLUMNS)
 
@@ -68,7 +70,8 @@ def test_placed_samples_are_those_of_a_merge_sorted_by_digest(written: Tables, s
     digests = [hashlib.sha256(f"{seed}:{key}".encode()).hexdigest() for key in merged["key"]]
     expected = merged.assign(digest=digests).sort_values(["split", "digest"]).reset_index(drop=True)
     placed = placed_samples(PATHS, seed)
-    assert set(placed) == set(PLACED_COLUMNS)
+    assert set(placed) == set(PLACED_COLUMNS | MARK_COLUMNS)
+    assert placed["valence"].tolist() == (placed["label"] / 10).tolist() and placed["votes"].isna().all()
     for name in PLACED_COLUMNS:
         assert placed[name].tolist() == expected[name].tolist(), name
 

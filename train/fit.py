@@ -22,7 +22,7 @@ from train import checkpoint, loop, metrics
 from train.augment import Augment
 from train.methods import METHODS
 from train.networks import Networks, load_backbone
-from train.noise import noisy_labels
+from train.noise import listed_labels, noisy_labels
 from train.schedules import learning_rate
 from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
 
@@ -67,15 +67,7 @@ def prepare(params: TrainParams, folder: Path) -> Run:
     require_verified(folder)
     classes = len(read_manifest(folder)["classes"])
     train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
-    noisy = noisy_labels(
-        train.reader.samples,
-        kind=params.noise_kind,
-        rate=params.noise_rate,
-        unit=params.noise_unit,
-        seed=params.seed,
-        classes=classes,
-    )
-    train = Split(reader=train.reader, labels=noisy, classes=classes)
+    train = Split(reader=train.reader, labels=_given_labels(params, train), classes=classes)
     torch.manual_seed(params.seed)
     networks = Networks(params.backbone, networks=params.networks, classes=classes, seed=params.seed)
     if params.init is not None:
@@ -92,6 +84,20 @@ def prepare(params: TrainParams, folder: Path) -> Run:
         compute=compute,
         train_stream=_stream(params, train, augment),
         val_stream=_stream(params, val, None),
+    )
+
+
+def _given_labels(params: TrainParams, train: Split) -> NDArray[np.int64]:
+    """The labels to learn from: those stored, with noise where that was asked for."""
+    if params.noise_kind == "listed":
+        return listed_labels(train.reader.marks("listed_label"), train.classes)
+    return noisy_labels(
+        train.reader.samples,
+        kind=params.noise_kind,
+        rate=params.noise_rate,
+        unit=params.noise_unit,
+        seed=params.seed,
+        classes=train.classes,
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.contract import UserError
+
 NoiseKind = Literal["none", "symmetric", "pair"]
 NoiseUnit = Literal["frame", "segment", "video"]
 
@@ -58,6 +60,18 @@ def noisy_labels(
     steps_of_units = np.where(flips < rate, steps, 0)
     unit_of_rows = rows.groupby(_UNIT, sort=False).ngroup().to_numpy()
     return (labels + steps_of_units[unit_of_rows]) % classes
+
+
+def listed_labels(listed: "pd.Series[int]", classes: int) -> NDArray[np.int64]:
+    """The labels of a set's own noise list, one a sample, as the shards carry them (`index.noise_list`).
+
+    Raises:
+        UserError: if a sample has none.
+    """
+    labels: NDArray[np.int64] = listed.to_numpy(np.int64)
+    if ((labels < 0) | (labels >= classes)).any():
+        raise UserError("noise_kind is listed but the shards hold no noise list; set index.noise_list, run `dvc repro`")
+    return labels
 
 
 def _starts(samples: pd.DataFrame, unit: NoiseUnit) -> NDArray[np.int64]:

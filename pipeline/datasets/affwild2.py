@@ -2,11 +2,13 @@
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.contract import SUBJECTS, Drop, UserError
+from pipeline.datasets import affect
 from pipeline.datasets.annotation import read_annotation, read_text
 from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial
 from pipeline.datasets.leakage import keep_one_split
@@ -21,19 +23,31 @@ SPLIT_FOLDERS = {
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".wmv", ".mpg")
 
 
-def read(raw: Path, annotations: Path, classes: int) -> RawSet:
-    """Reads every annotation file and finds its video.
+def find_videos(raw: Path) -> dict[str, list[Path]]:
+    """Videos by name. What is called like a video and is no file comes last, and is refused when it is opened."""
+    found = sorted(path for path in raw.rglob("*") if path.suffix.lower() in SUFFIXES)
+    videos: dict[str, list[Path]] = {}
+    for path in sorted(found, key=lambda path: not path.is_file()):
+        videos.setdefault(_name(path.stem), []).append(path)
+    return videos
+
+
+def read(
+    raw: Path, annotations: Path, classes: int, *, find: Callable[[Path], dict[str, list[Path]]] = find_videos
+) -> RawSet:
+    """Reads every annotation file and finds its video; takes what the sets VA and AU beside it say of its frames.
 
     Args:
         raw: folder with the videos, at any depth (`batch1`, `batch2`, …).
         annotations: folder that holds one of `ROOTS`, at any depth.
         classes: 7 leaves out frames of the class Other; 8 keeps them.
+        find: what annotations are about, by name, and where it is.
 
     Raises:
         UserError: if there is no annotation folder, more than one, or nothing in it.
     """
     root = _annotation_root(annotations)
-    videos = _find_videos(raw)
+    videos = find(raw)
     found = RawSet()
     listed: dict[str, str] = {}
     for folder, split in _split_folders(root):
@@ -51,7 +65,9 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
         raise UserError(f"{root}: no annotation files; expected {', '.join(SPLIT_FOLDERS)} with one .txt a video")
     found.trials, lost = keep_one_split(found.trials, same=lambda trial: trial.video, reason=Drop.SPLIT_CONFLICT)
     found.dropped += lost
-    _report_unannotated(found, videos, listed)
+    tracks = affect.beside(root, tuple(SPLIT_FOLDERS))
+    found.trials = [affect.with_affect(trial, tracks) for trial in found.trials]
+    report_unannotated(found, videos, listed)
     return found
 
 
@@ -73,15 +89,6 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
     if len({split for _, split in found}) < len(found):
         raise UserError(f"{root}: several folders for one split, keep one of {', '.join(p.name for p, _ in found)}")
     return found
-
-
-def _find_videos(raw: Path) -> dict[str, list[Path]]:
-    """Videos by name. What is called like a video and is no file comes last, and is refused when it is opened."""
-    found = sorted(path for path in raw.rglob("*") if path.suffix.lower() in SUFFIXES)
-    videos: dict[str, list[Path]] = {}
-    for path in sorted(found, key=lambda path: not path.is_file()):
-        videos.setdefault(_name(path.stem), []).append(path)
-    return videos
 
 
 def _name(text: str) -> str:
@@ -159,7 +166,8 @@ def _unusable(found: RawSet, name: str, split: str, source: Path) -> tuple[Drop,
     return None
 
 
-def _report_unannotated(found: RawSet, videos: dict[str, list[Path]], listed: dict[str, str]) -> None:
+def report_unannotated(found: RawSet, videos: dict[str, list[Path]], listed: dict[str, str]) -> None:
+    """Lists the videos that no annotation is about; `listed` tells the split of those that a list names."""
     used = {trial.video for trial in found.trials} | {
         match[0] for entry in found.dropped if (match := _video_of(entry.trial, videos))
     }

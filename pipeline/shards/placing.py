@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import tables
 from pipeline.contract import FACE_COLUMNS, FRAME_COLUMNS, Paths, UserError, sample_key
+from pipeline.marks import MARK_COLUMNS
 from pipeline.params import Params
 from pipeline.shards.writing import PLACED_COLUMNS, ShardTask
 
@@ -29,7 +30,9 @@ def shard_bounds(samples: int, samples_per_shard: int) -> list[tuple[int, int]]:
 
 
 def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
-    """Every face with its label, its measures and the place of its picture (`PLACED_COLUMNS`), in stored order.
+    """Every face with its label, what else is known of it, its measures and the place of its picture, in stored order.
+
+    The columns are those of `PLACED_COLUMNS` and `MARK_COLUMNS`.
 
     Splits follow each other by name, each in its shuffled order. Of millions of samples no more than one copy should be
     in memory: texts are categoricals, numbers as narrow as they can be without loss, and columns are read one by one.
@@ -53,7 +56,8 @@ def placed_samples(paths: Paths, seed: int) -> pd.DataFrame:
 
 def _labelled_faces(paths: Paths) -> pd.DataFrame:
     """Rows of the frame table, in the order of the landmark table."""
-    frames = tables.read_table(paths.index, FRAME_COLUMNS, categories=("trial", "video", "subject", "split"))
+    repeated = ("trial", "video", "subject", "split", "action_units")
+    frames = tables.read_table(paths.index, FRAME_COLUMNS | MARK_COLUMNS, categories=repeated)
     frames["split"] = frames["split"].cat.reorder_categories(sorted(frames["split"].cat.categories))
     faces = tables.read_table(paths.landmarks, {"trial": "string", "frame_index": "int64"}, categories=("trial",))
     trials = frames["trial"].cat.categories

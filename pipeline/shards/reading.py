@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline import tables
 from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
 from pipeline.images import DamagedPictureError, decode_jpeg
+from pipeline.marks import MARK_COLUMNS
 from pipeline.shards.manifest import SAMPLES
 from pipeline.shards.opened import PictureFiles
 from pipeline.tables import narrowed
@@ -25,7 +26,7 @@ class ShardReader:
     def __init__(self, folder: Path, split: str) -> None:
         """Loads the sample table of `split`, in stored order; the shards are opened when first read."""
         repeated = ("split", "trial", "video", "subject", "shard")
-        self.folder = folder
+        self.folder, self.split = folder, split
         self.samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=repeated, only=("split", split))
         for name in repeated:
             self.samples[name] = self.samples[name].cat.remove_unused_categories()
@@ -38,6 +39,14 @@ class ShardReader:
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    def marks(self, name: str) -> "pd.Series[Any]":
+        """A column of `MARK_COLUMNS` in the order of the samples, null where nothing is known of one.
+
+        `votes` are arrays of C counts, one a class, of people who saw the picture.
+        """
+        kinds = {"split": "string", name: MARK_COLUMNS[name]}
+        return tables.read_table(self.folder / SAMPLES, kinds, only=("split", self.split))[name]
 
     def key(self, position: int) -> str:
         """The sample's key."""

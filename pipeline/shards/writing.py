@@ -2,9 +2,6 @@
 
 import contextlib
 import hashlib
-import json
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import files
-from pipeline.contract import BOX_COLUMNS, LANDMARKS, POINT_COLUMNS, POSE_COLUMNS, UserError, sample_key
+from pipeline.contract import BOX_COLUMNS, POINT_COLUMNS, POSE_COLUMNS, UserError, sample_key
 from pipeline.images import DamagedPictureError
 from pipeline.shards.opened import PictureFiles
+from pipeline.shards.records import records
 from pipeline.store import work_store
 from pipeline.tar import TarWriter
 
@@ -32,15 +30,6 @@ PLACED_COLUMNS = (
 """Samples on their way into shards: `tar`, `offset` and `size` say where the face is taken from."""
 
 _CHUNK = 1 << 18
-_POINTS = ",".join(f"[%({name}_x)r,%({name}_y)r]" for name in LANDMARKS)
-_RECORD = (
-    '{"box":[%(x0)r,%(y0)r,%(x1)r,%(y1)r],"frame":%(frame_index)d,"interpolated":%(interpolated)s,'
-    f'"landmarks":[{_POINTS}],"pose":{{"pitch":%(pitch)r,"roll":%(roll)r,"yaw":%(yaw)r}},'
-    '"probability":%(probability)r,"quality":{"brightness":%(brightness)r,"interocular":%(interocular)r,'
-    '"sharpness":%(sharpness)r},"source":%(source)s,"subject":%(subject)s,"track":%(track)d,'
-    '"trial":%(trial)s,"video":%(video)s}'
-)
-"""A sample's json. Boxes and landmarks are in pixels of the upright video frame, the pose in degrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +91,7 @@ def write_shard(task: ShardTask) -> WrittenShard:
     with files.publishing(task.path) as stream, contextlib.closing(PictureFiles(task.faces)) as sources:
         sink = _Digested(stream)
         writer = TarWriter(sink)
-        for key, label, place, record in zip(keys, labels, places, _records(task.samples, task.source), strict=True):
+        for key, label, place, record in zip(keys, labels, places, records(task.samples, task.source), strict=True):
             try:
                 jpeg = sources.jpeg(*place)
             except DamagedPictureError as error:
@@ -122,28 +111,6 @@ def write_shard(task: ShardTask) -> WrittenShard:
         "classes": np.bincount(labels, minlength=task.classes).tolist(),
     }
     return WrittenShard(line=line, offsets=np.array(offsets, dtype=np.int64))
-
-
-def _records(samples: pd.DataFrame, source: str) -> Iterator[bytes]:
-    """The samples' json by `_RECORD`: the bytes of a JSON encoder in a third of its time.
-
-    Raises:
-        UserError: if a number is not finite, for which JSON has no word.
-    """
-    numbers = samples[[name for name, kind in PLACED_COLUMNS.items() if kind == "double"]].to_numpy()
-    if not np.isfinite(numbers).all():
-        raise UserError("a landmark or measure is not finite; run `dvc repro --force --single-item align`")
-    fields = {name: column.tolist() for name, column in samples.items()}
-    for name in ("video", "trial", "subject"):
-        quoted = {text: json.dumps(text) for text in set(fields[name])}
-        fields[name] = [quoted[text] for text in fields[name]]
-    eyes = zip(*(fields[name] for name in POINT_COLUMNS[:4]), strict=True)
-    fields["interocular"] = [round(math.dist((x0, y0), (x1, y1)), 3) for x0, y0, x1, y1 in eyes]
-    fields["interpolated"] = ["true" if interpolated else "false" for interpolated in fields["interpolated"]]
-    fields["source"] = [json.dumps(source)] * len(samples)
-    template = re.sub(r"\(\w+\)", "", _RECORD)
-    rows = zip(*(fields[name] for name in re.findall(r"\((\w+)\)", _RECORD)), strict=True)
-    return ((template % row).encode() for row in rows)
 
 
 def sample_keys(samples: pd.DataFrame) -> Iterator[str]:

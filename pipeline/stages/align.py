@@ -3,32 +3,34 @@
 import pandas as pd
 
 from pipeline import engine, files, tables
-from pipeline.alignment import FACES, FACES_TAR, LANDMARKS, Aligned, AlignTask, align_video
+from pipeline.alignment import Aligned, AlignTask, align_video
 from pipeline.contract import (
     DROP_COLUMNS,
     FACE_COLUMNS,
     LANDMARK_COLUMNS,
     MISMATCH_COLUMNS,
-    SUBJECT_COLUMNS,
     VIDEO_COLUMNS,
     Drop,
     Paths,
     UserError,
     escape,
 )
+from pipeline.crops import FACES, FACES_TAR, LANDMARKS
 from pipeline.datasets.base import Dropped, drop_rows
 from pipeline.mismatch import usable
 from pipeline.params import Params
-from pipeline.plan import align_tasks, read_frames
+from pipeline.plan import align_tasks, read_frames, still_columns
 from pipeline.stage import run_stage
 from pipeline.store import work_store
+from pipeline.subjects import SUBJECT_COLUMNS
 
 
 def align_all(params: Params) -> None:
     """Aligns every video and assembles the faces folder and the landmark table from the work store."""
     paths = Paths(dataset=params.dataset)
     trials = tables.read_table(paths.frames / "trials.parquet", MISMATCH_COLUMNS)
-    frames = usable(read_frames(paths), trials, stride=params.extract.stride)
+    labelled = read_frames(paths, still_columns(params.index.layout))
+    frames = usable(labelled, trials, stride=params.extract.stride)
     videos = tables.read_table(paths.frames / "videos.parquet", VIDEO_COLUMNS)
     tasks = align_tasks(params, paths, frames, videos)
     tally = engine.run_all(

@@ -13,7 +13,7 @@ from pipeline.contract import (
 )
 from pipeline.datasets.base import drop_rows
 from pipeline.extraction import FRAMES_TAR, extract_video
-from pipeline.mismatch import compare
+from pipeline.mismatch import compare, unreadable_pictures
 from pipeline.params import Params
 from pipeline.plan import extract_tasks, read_frames
 from pipeline.stage import run_stage
@@ -23,7 +23,7 @@ from pipeline.store import work_store
 def extract_all(params: Params) -> None:
     """Decodes every indexed video and assembles the frames folder from the work store."""
     paths = Paths(dataset=params.dataset)
-    frames = read_frames(paths)
+    frames = read_frames(paths, {"file": "string", "offset": "int64"})
     trials = tables.read_table(paths.trials, TRIAL_COLUMNS)
     tally = engine.run_all(
         extract_video,
@@ -43,6 +43,8 @@ def extract_all(params: Params) -> None:
         tolerance=params.index.tolerance,
         stride=params.extract.stride,
     )
+    unreadable = {video: extracted.unreadable for video, extracted in tally.results.items()}
+    dropped += unreadable_pictures(trials, unreadable)
     earlier = tables.read_table(paths.index_drops, DROP_COLUMNS)
     drops = pd.concat([earlier, tables.table(drop_rows(dropped, "extract"), DROP_COLUMNS)])
     with files.fresh_folder(paths.frames) as folder:

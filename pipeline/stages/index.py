@@ -1,47 +1,57 @@
 """Stage index: the raw set's layout to a frame table, a trial table, and a list of what did not fit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import engine, tables
-from pipeline.contract import DROP_COLUMNS, FRAME_COLUMNS, TRIAL_COLUMNS, Drop, Paths, UserError
-from pipeline.datasets import LAYOUTS
+from pipeline.contract import DROP_COLUMNS, TRIAL_COLUMNS, Drop, Paths, UserError
 from pipeline.datasets.base import Dropped, Trial, drop_rows
+from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.leakage import keep_one_split, with_duplicates_noted
+from pipeline.marks import INDEX_COLUMNS
 from pipeline.params import Params
 from pipeline.stage import run_stage
-from pipeline.trials import Examined, examine, frame_rows, trial_row
+from pipeline.trials import Examined, examine, frame_rows, sources, trial_row, without_failed, without_shared
 
 
 def build_index(params: Params) -> None:
-    """Reads the layout, examines every video that has an annotation, and writes the tables."""
+    """Reads the layout, examines every video or picture that has an annotation, and writes the tables."""
     paths, raw = Paths(dataset=params.dataset), Path(params.index.raw)
     if not raw.is_dir():
         raise UserError(f"index.raw: no folder {raw}; see docs/datasets.md for where a raw set goes")
-    found = LAYOUTS[params.index.layout](raw, raw / params.index.annotations, params.index.classes)
+    found = read_layout(params.index)
     tally = engine.run_all(
         examine,
-        sorted({trial.path for trial in found.trials}),
-        name=str,
+        sources(found.trials),
+        name=lambda source: source.video,
         label="index",
         unit="videos",
         engine=params.engine,
     )
-    readable = [trial for trial in found.trials if str(trial.path) in tally.results]
+    examined = tally.results
+    kept, dropped = _fitting([trial for trial in found.trials if trial.video in examined], examined)
+    if not any(trial.labelled for trial in kept):
+        raise UserError(f"index.raw: {raw} has no video or picture with a usable label")
+    dropped += found.dropped + _unreadable(found.trials, tally)
+    rows = [trial_row(trial, examined[trial.video], raw=raw) for trial in kept]
+    tables.write_table(paths.trials, rows, TRIAL_COLUMNS)
+    with tables.TableWriter(paths.index, INDEX_COLUMNS) as frames:
+        for trial in kept:
+            frames.add(frame_rows(trial, examined[trial.video]))
+    tables.write_table(paths.index_drops, drop_rows(dropped, "index"), DROP_COLUMNS)
+
+
+def _fitting(trials: list[Trial], examined: Mapping[str, Examined]) -> tuple[list[Trial], list[Dropped]]:
+    """Trials by name with what can be read and evaluated honestly, and what was left out for that."""
 
     def digest(trial: Trial) -> str:
-        return tally.results[str(trial.path)].sha256
+        return examined[trial.video].sha256 if trial.pictures is None else trial.video
 
-    kept, duplicates = keep_one_split(readable, same=digest, reason=Drop.DUPLICATE_VIDEO)
-    if not any(trial.labelled for trial in kept):
-        raise UserError(f"index.raw: {raw} has no video with a usable label")
-    kept = sorted(with_duplicates_noted(kept, same=digest), key=lambda trial: trial.name)
-    dropped = found.dropped + _unreadable(found.trials, tally) + duplicates
-    rows = [trial_row(trial, tally.results[str(trial.path)], raw=raw) for trial in kept]
-    tables.write_table(paths.trials, rows, TRIAL_COLUMNS)
-    with tables.TableWriter(paths.index, FRAME_COLUMNS) as frames:
-        for trial in kept:
-            frames.add(frame_rows(trial))
-    tables.write_table(paths.index_drops, drop_rows(dropped, "index"), DROP_COLUMNS)
+    kept, dropped = keep_one_split(trials, same=digest, reason=Drop.DUPLICATE_VIDEO)
+    read = [without_failed(trial, examined[trial.video]) for trial in with_duplicates_noted(kept, same=digest)]
+    honest, shared = without_shared([trial for trial, _ in read], examined)
+    dropped += shared + [entry for _, failed in read for entry in failed]
+    return sorted(honest, key=lambda trial: trial.name), dropped
 
 
 def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Dropped]:
@@ -52,10 +62,10 @@ def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Drop
             split=trial.split,
             reason=Drop.VIDEO_UNREADABLE,
             frames=trial.labelled,
-            detail=reasons[str(trial.path)],
+            detail=reasons[trial.video],
         )
         for trial in trials
-        if str(trial.path) in reasons
+        if trial.video in reasons
     ]
 
 

@@ -2,6 +2,7 @@
 
 from pipeline import engine, files, tables
 from pipeline.contract import CLASSES, DROP_COLUMNS, MISMATCH_COLUMNS, RESULTS, SAMPLE_COLUMNS, Paths
+from pipeline.marks import MARK_COLUMNS
 from pipeline.params import Params
 from pipeline.shards.manifest import SAMPLES, write_manifest
 from pipeline.shards.placing import placed_samples, shard_names, shard_tasks
@@ -28,7 +29,7 @@ def shard_all(params: Params) -> None:
             engine=params.engine,
             max_failures=0,
         )
-        with tables.TableWriter(folder / SAMPLES, SAMPLE_COLUMNS) as stored:
+        with tables.TableWriter(folder / SAMPLES, SAMPLE_COLUMNS | MARK_COLUMNS) as stored:
             for task in tasks:
                 stored.add(sample_rows(task, tally.results[task.path.name]))
         tables.write_table(folder / "drops.csv", drops, DROP_COLUMNS)
