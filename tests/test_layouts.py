@@ -1,0 +1,191 @@
+"""Every layout from its replica to metrics: counts as the replica's truth has them, and each oddity reported."""
+
+import concurrent.futures
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.contract import Paths
+from pipeline.params import Params, check_params
+from pipeline.shards.reading import ShardReader
+from pipeline.shards.verification import verify
+from pipeline.stages.align import align_all
+from pipeline.stages.extract import extract_all
+from pipeline.stages.index import build_index
+from pipeline.stages.shard import shard_all
+from tests.conftest import ROOT
+from tests.replicas import affectnet, affwild2, ferplus, rafdb
+from tests.replicas.base import Replica
+
+pytestmark = pytest.mark.slow
+
+REPLICAS: dict[str, Callable[[Path], Replica]] = {
+    "affwild2": affwild2.make_raw,
+    "affwild2_cropped": affwild2.make_cropped,
+    "affwild2_pickle": affwild2.make_pickle,
+    "affectnet-old": affectnet.make_old,
+    "affectnet-new": affectnet.make_new,
+    "rafdb": rafdb.make,
+    "ferplus": ferplus.make,
+}
+TINY = {
+    "networks": 1,
+    "epochs": 1,
+    "batch_size": 16,
+    "image_size": 32,
+    "extract.stride": 1,
+    "shard.samples_per_shard": 25,
+    "evaluate.bootstrap": 100,
+    "engine.workers": 1,
+    "align.device": "cpu",
+    "device": "cpu",
+}
+
+
+class Here(concurrent.futures.Executor):
+    """Runs what is submitted at once, in this process: new ones would take longer than all the work."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "concurrent.futures.Future[Any]":
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A replica after all stages but the report, and the folder they ran in."""
+
+    name: str
+    replica: Replica
+    folder: Path
+    paths: Paths
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """The whole sample table."""
+        return pd.read_parquet(self.folder / self.paths.shards / "samples.parquet")
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The json of each sample by its key, as tarfile reads it."""
+        found = {}
+        for path in sorted((self.folder / self.paths.shards).glob("*.tar")):
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    if member.name.endswith(".json"):
+                        content = archive.extractfile(member)
+                        assert content is not None
+                        found[member.name.removesuffix(".json")] = json.loads(content.read())
+        return found
+
+
+def read_params(replica: Replica) -> Params:
+    raw = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    index = {"index.layout": replica.layout, "index.raw": str(replica.raw), "index.annotations": replica.annotations}
+    for key, value in (TINY | {"dataset": "replica"} | index | replica.changes).items():
+        group, _, name = key.rpartition(".")
+        (raw[group] if group else raw)[name] = value
+    return check_params(raw)
+
+
+@pytest.fixture(scope="module", params=REPLICAS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    from train.stages.evaluate import evaluate
+    from train.stages.train import train
+
+    folder = tmp_path_factory.mktemp(request.param)
+    replica = REPLICAS[request.param](folder / "raw")
+    params, before = read_params(replica), Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+        os.chdir(folder)
+        try:
+            for stage in (build_index, extract_all, align_all, shard_all, train, evaluate):
+                stage(params)
+        finally:
+            os.chdir(before)
+    yield Built(name=request.param, replica=replica, folder=folder, paths=Paths(dataset="replica"))
+
+
+def test_from_replica_to_metrics(built: Built) -> None:
+    replica, results = built.replica, built.folder / "results"
+    assert verify(built.folder / built.paths.shards) == []
+    counted = Counter(zip(built.samples["split"], built.samples["label"].tolist(), strict=True))
+    assert counted == +replica.samples
+    drops = pd.read_csv(results / "quarantine.csv", keep_default_na=False)
+    found = drops.groupby("reason")["frames"].sum().to_dict()
+    assert found == dict(replica.drops)
+    reported = (results / "quarantine.csv").read_text() + (results / "mismatch.csv").read_text()
+    assert [text for text in replica.told if text not in reported] == []
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert 0 <= metrics["f1_low"] <= metrics["f1"] <= metrics["f1_high"] <= 1
+    predictions = pd.read_parquet(results / "predictions.parquet")
+    assert len(predictions) == sum(count for (split, _), count in replica.samples.items() if split == "val")
+
+
+def test_every_label_is_a_sample_or_has_a_reason(built: Built) -> None:
+    rows = pd.read_parquet(built.folder / built.paths.trials)["rows"].sum()
+    drops = pd.read_csv(built.folder / "results/quarantine.csv")
+    gone = {"affwild2_pickle": len(affwild2.CROPPED)}.get(built.name, 0)  # rows that the pickle leaves out
+    lines = {"rafdb": 2}.get(built.name, 0)  # lines of the list that are no picture
+    assert rows - gone == len(built.samples) + drops["frames"].sum() - lines
+
+
+def test_what_else_is_known_is_in_the_record(built: Built) -> None:
+    records, samples = built.records(), built.samples.set_index("key")
+    for key, record in records.items():
+        row = samples.loc[key]
+        for name in ("valence", "arousal", "picture", "action_units", "votes"):
+            assert (name in record) == (
+                row[name] is not None and row[name] == row[name] if name != "votes" else row[name] is not None
+            )
+    if built.name == "affwild2":
+        check_affect(records, {f"AU{unit}" for unit in affwild2.UNITS})
+    elif built.name == "affwild2_cropped":
+        check_affect(records, {f"AU{unit}" for unit in affwild2.UNITS})
+        assert all(record["picture"].endswith(f"{record['frame'] + 1:05d}.jpg") for record in records.values())
+        assert {record["subject"] for record in records.values()} == {"", "left", "right"}
+    elif built.name == "affwild2_pickle":
+        assert all(record["valence"] == (record["frame"] + 1) / 100 for record in records.values())
+    elif built.name == "ferplus":
+        assert {sum(record["votes"]) for record in records.values()} <= {9, 10} and "fer0000000.png" in {
+            record["picture"] for record in records.values()
+        }
+    elif built.name == "rafdb":
+        listed = {record["picture"]: record.get("listed_label") for record in records.values()}
+        assert listed["Image/aligned/test_0001_aligned.jpg"] is None
+        wrong = samples[(samples["split"] == "train") & (samples["listed_label"] != samples["label"])]
+        assert len(wrong) == 10 and set(samples.loc[samples["split"] == "val", "listed_label"]) == {-1}
+
+
+def check_affect(records: dict[str, dict[str, Any]], units: set[str]) -> None:
+    """As `write_tracks` wrote them: row by row, and absent where ignored."""
+    for record in records.values():
+        row = record["frame"]
+        assert ("valence" in record) == ("arousal" in record) == bool(row % 5)
+        assert record.get("valence", row / 100) == row / 100
+        assert record["action_units"].keys() == units - ({"AU2"} if row % 3 == 0 else set())
+        assert all(active == int(name[2:]) % 2 for name, active in record["action_units"].items())
+
+
+def test_marks_are_read_in_the_order_of_the_samples(built: Built) -> None:
+    folder = built.folder / built.paths.shards
+    reader = ShardReader(folder, "train")
+    samples = built.samples.set_index("key").loc[reader.samples["key"]]
+    for name in ("picture", "valence", "listed_label", "action_units"):
+        assert reader.marks(name).astype(object).where(reader.marks(name).notna(), None).tolist() == (
+            samples[name].astype(object).where(samples[name].notna(), None).tolist()
+        )
