@@ -1,7 +1,7 @@
 """Trained networks on a split: dataset-level scores of each and of the ensemble, with intervals over videos."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,11 +46,26 @@ def scored(predictions: Predictions, classes: list[str]) -> dict[str, Any]:
     }
 
 
-def evaluation(last: Predictions, best: Predictions, description: dict[str, Any], *, resamples: int) -> dict[str, Any]:
-    """The content of `results/evaluation.json`: the last epoch is the headline, the best one is reported as such."""
+def evaluation(
+    last: Predictions,
+    best: Predictions,
+    description: dict[str, Any],
+    *,
+    resamples: int,
+    unit: Literal["video", "picture"] = "video",
+) -> dict[str, Any]:
+    """The content of `results/evaluation.json`: the last epoch is the headline, the best one is reported as such.
+
+    Args:
+        last: predictions of the last epoch's networks.
+        best: of the best epoch's.
+        description: of the model.
+        resamples: how often the bootstrap draws.
+        unit: what it draws: whole videos, whose frames are not independent, or pictures that stand alone.
+    """
     classes = description["classes"]
     predicted = last.ensemble_nc.argmax(-1)
-    videos = last.samples["video"].to_numpy()
+    videos = last.samples["video" if unit == "video" else "key"].to_numpy()
     intervals = metrics.bootstrap_interval(
         last.labels,
         predicted,
@@ -67,18 +82,12 @@ def evaluation(last: Predictions, best: Predictions, description: dict[str, Any]
         "samples": len(last.labels),
         "videos": len(np.unique(videos)),
         "epoch": description["epochs"] - 1,
-        "interval": {
-            "level": _LEVEL,
-            "unit": "video",
-            "resamples": resamples,
-            "f1": list(intervals.f1),
-            "accuracy": list(intervals.accuracy),
-            "score": list(intervals.score),
-        },
+        "interval": {"level": _LEVEL, "unit": unit, "resamples": resamples}
+        | {name: list(getattr(intervals, name)) for name in ("f1", "accuracy", "score")},
         "best": {"epoch": description["best_epoch"]} | scored(best, classes),
         "confusion": metrics.confusion(last.labels, predicted, len(classes)).tolist(),
         "calibration_error": metrics.expected_calibration_error(last.ensemble_nc, last.labels),
-        "per_video": _per_video(last, predicted, len(classes)),
+        "per_video": _per_video(last, predicted, len(classes)) if unit == "video" else [],
     }
 
 

@@ -14,7 +14,7 @@ def beside_paper(evaluated: dict[str, Any]) -> str:
         evaluated: the content of `results/evaluation.json`.
     """
     low, high = evaluated["interval"]["f1"]
-    level = evaluated["interval"]["level"]
+    level, unit = evaluated["interval"]["level"], evaluated["interval"]["unit"]
     best = evaluated["best"]
     rows = [
         *((f"network {number}", block) for number, block in enumerate(evaluated["networks"], start=1)),
@@ -24,8 +24,8 @@ def beside_paper(evaluated: dict[str, Any]) -> str:
     ]
     lines = [
         f"Scores on {evaluated['dataset']}, split {evaluated['split']}: {evaluated['samples']} faces of "
-        f"{evaluated['videos']} videos.",
-        f"{level:.0%} interval of the ensemble's macro-F1, by bootstrap over videos: {low:.3f} to {high:.3f}.",
+        f"{evaluated['videos']} {unit}s.",
+        f"{level:.0%} interval of the ensemble's macro-F1, by bootstrap over {unit}s: {low:.3f} to {high:.3f}.",
         "",
         "| | macro-F1 | accuracy | 0.67 F1 + 0.33 accuracy |",
         "|---|---|---|---|",

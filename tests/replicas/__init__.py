@@ -1,1 +1,1 @@
-"""Small replicas of the real sets, exact to the file name, made of the demo set's faces with the real sets' oddities."""
+"""Small replicas of the real sets, exact to the file name, made of the demo set's faces with the sets' oddities."""

@@ -44,6 +44,13 @@ REASONS = {
         "Same content in two splits",
         "A video of another name and split has the same content; that split keeps it, so that nothing leaks.",
     ),
+    Drop.DUPLICATE_PICTURE: (
+        "Same picture in two splits",
+        "An evaluation split holds the very same picture and keeps it, so that nothing leaks.",
+    ),
+    Drop.NO_MAJORITY: ("Voters disagree", "No class has more than half of the votes."),
+    Drop.PICTURE_MISSING: ("Picture missing", "There is a label, but no picture of that name or number."),
+    Drop.PICTURE_UNREADABLE: ("Unreadable picture", "The file is damaged, cut short, or no picture."),
     Drop.VIDEO_MISSING: ("Video missing", "There is an annotation, but no video of that name."),
     Drop.VIDEO_UNREADABLE: ("Unreadable video", "The video could not be opened, or not decoded to its end."),
     Drop.VIDEO_WITHOUT_ANNOTATION: (

@@ -1,8 +1,11 @@
 """Stage evaluate: the trained networks on the validation split; scores, intervals, predictions, confusion."""
 
+from typing import Literal
+
 from pipeline import files, tables
-from pipeline.contract import RESULTS, Paths
+from pipeline.contract import RESULTS, STILL_LAYOUTS, Paths
 from pipeline.params import Params
+from pipeline.shards.manifest import read_manifest
 from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
 from train import loop
@@ -21,7 +24,9 @@ def evaluate(params: Params) -> None:
     last = _predictions(params, paths, "last")
     is_best = description["best_epoch"] == description["epochs"] - 1
     best = last if is_best else _predictions(params, paths, "best")
-    evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap)
+    layout = read_manifest(paths.shards)["params"]["index"]["layout"]
+    unit: Literal["picture", "video"] = "picture" if layout in STILL_LAYOUTS else "video"
+    evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap, unit=unit)
     files.write_json(RESULTS / "evaluation.json", evaluated)
     files.write_json(RESULTS / "metrics.json", headline(evaluated))
     rows, columns = prediction_rows(last)
