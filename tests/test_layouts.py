@@ -28,6 +28,8 @@ from tests.replicas.base import Replica
 
 pytestmark = pytest.mark.slow
 
+Records = dict[str, dict[str, Any]]
+
 REPLICAS: dict[str, Callable[[Path], Replica]] = {
     "affwild2": affwild2.make_raw,
     "affwild2_cropped": affwild2.make_cropped,
@@ -79,7 +81,7 @@ class Built:
         """The whole sample table."""
         return pd.read_parquet(self.folder / self.paths.shards / "samples.parquet")
 
-    def records(self) -> dict[str, dict[str, Any]]:
+    def records(self) -> Records:
         """The json of each sample by its key, as tarfile reads it."""
         found = {}
         for path in sorted((self.folder / self.paths.shards).glob("*.tar")):
@@ -146,39 +148,67 @@ def test_every_label_is_a_sample_or_has_a_reason(built: Built) -> None:
 
 def test_what_else_is_known_is_in_the_record(built: Built) -> None:
     records, samples = built.records(), built.samples.set_index("key")
-    for key, record in records.items():
-        row = samples.loc[key]
-        for name in ("valence", "arousal", "picture", "action_units", "votes"):
-            assert (name in record) == (
-                row[name] is not None and row[name] == row[name] if name != "votes" else row[name] is not None
-            )
-    if built.name == "affwild2":
-        check_affect(records, {f"AU{unit}" for unit in affwild2.UNITS})
-    elif built.name == "affwild2_cropped":
-        check_affect(records, {f"AU{unit}" for unit in affwild2.UNITS})
-        assert all(record["picture"].endswith(f"{record['frame'] + 1:05d}.jpg") for record in records.values())
-        assert {record["subject"] for record in records.values()} == {"", "left", "right"}
-    elif built.name == "affwild2_pickle":
-        assert all(record["valence"] == (record["frame"] + 1) / 100 for record in records.values())
-    elif built.name == "ferplus":
-        assert {sum(record["votes"]) for record in records.values()} <= {9, 10} and "fer0000000.png" in {
-            record["picture"] for record in records.values()
-        }
-    elif built.name == "rafdb":
-        listed = {record["picture"]: record.get("listed_label") for record in records.values()}
-        assert listed["Image/aligned/test_0001_aligned.jpg"] is None
-        wrong = samples[(samples["split"] == "train") & (samples["listed_label"] != samples["label"])]
-        assert len(wrong) == 10 and set(samples.loc[samples["split"] == "val", "listed_label"]) == {-1}
+    for name in ("valence", "arousal", "picture", "action_units", "votes"):
+        known = samples[name].notna()
+        assert {key for key, record in records.items() if name in record} == set(known[known].index)
+    CHECKS[built.replica.layout](records)
 
 
-def check_affect(records: dict[str, dict[str, Any]], units: set[str]) -> None:
+def check_affect(records: Records) -> None:
     """As `write_tracks` wrote them: row by row, and absent where ignored."""
+    units = {f"AU{unit}" for unit in affwild2.UNITS}
     for record in records.values():
         row = record["frame"]
         assert ("valence" in record) == ("arousal" in record) == bool(row % 5)
         assert record.get("valence", row / 100) == row / 100
         assert record["action_units"].keys() == units - ({"AU2"} if row % 3 == 0 else set())
         assert all(active == int(name[2:]) % 2 for name, active in record["action_units"].items())
+
+
+def check_crops(records: Records) -> None:
+    check_affect(records)
+    assert all(record["picture"].endswith(f"/{record['frame'] + 1:05d}.jpg") for record in records.values())
+    assert {record["subject"] for record in records.values()} == {"", "left", "right"}
+    assert all(record["landmarks"] is None and record["probability"] is None for record in records.values())
+
+
+def check_pickle(records: Records) -> None:
+    assert all(record["valence"] == (record["frame"] + 1) / 100 for record in records.values())
+    assert all(record["arousal"] == -0.25 for record in records.values())
+
+
+def check_affectnet(records: Records) -> None:
+    assert {record["valence"] for record in records.values()} <= {0.25, 0.5}
+    assert all(len(record["landmarks"]) == 5 for record in records.values())
+
+
+def check_rafdb(records: Records) -> None:
+    """`noise01.txt` says something else of every fourth training picture."""
+    for record in records.values():
+        is_train = "/train_" in record["picture"]
+        assert ("listed_label" in record) == is_train
+        if is_train:
+            number = int(record["picture"][-17:-12])
+            theirs = number % 7 + 1
+            assert record["listed_label"] == rafdb.OURS[theirs % 7 + 1 if number % 4 == 0 else theirs]
+
+
+def check_ferplus(records: Records) -> None:
+    """Seven votes for the class, two for the next; votes for none of the classes are not there."""
+    assert {sum(record["votes"]) for record in records.values()} == {9, 10}
+    assert {len(record["votes"]) for record in records.values()} == {7}
+    names = {record["picture"] for record in records.values()}
+    assert len(names) == len(records) and "fer0000000.png" in names
+
+
+CHECKS = {
+    "affwild2": check_affect,
+    "affwild2_cropped": check_crops,
+    "affwild2_pickle": check_pickle,
+    "affectnet": check_affectnet,
+    "rafdb": check_rafdb,
+    "ferplus": check_ferplus,
+}
 
 
 def test_marks_are_read_in_the_order_of_the_samples(built: Built) -> None:

@@ -51,9 +51,9 @@ def shared_pictures(
     Returns:
         By trial, the pictures it must lose: (place in it, the trial that keeps the picture, place in that one).
     """
-    if not digests:
-        return {}
     counts = [len(each) for each in digests]
+    if not sum(counts):
+        return {}
     trials = np.repeat(np.arange(len(splits)), counts)
     places = np.concatenate([np.arange(count) for count in counts])
     ranks = np.array([_PRECEDENCE.index(split) for split in splits], dtype=np.int64)[trials]

@@ -97,9 +97,20 @@ def _type(call: Any) -> np.dtype[Any]:
 
 
 def _from_bytes(content: Any, dtype: np.dtype[Any], shape: tuple[int, ...], *, is_fortran: bool) -> NDArray[Any]:
-    if type(content) is Call and content.function == Global("_codecs", "encode"):
-        text, encoding = _fields(content.arguments, 2)
-        content = text.encode("latin-1") if type(text) is str and encoding == "latin1" else None
+    if type(content) is Call:
+        content = _old_bytes(content)
     if type(content) not in (bytes, bytearray) or len(content) != math.prod(shape) * dtype.itemsize:
         raise RefusedPickleError("an array with more or less bytes than its shape says")
     return np.frombuffer(bytes(content), dtype=dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _old_bytes(call: Call) -> bytes | None:
+    """Bytes as protocols 0 to 2 write them: a text to be encoded as Latin-1, or a call of `bytes` for none."""
+    if call.function == Global("__builtin__", "bytes") and call.arguments == ():
+        return b""
+    if call.function != Global("_codecs", "encode"):
+        return None
+    text, encoding = _fields(call.arguments, 2)
+    if type(text) is not str or encoding != "latin1" or any(ord(letter) > 255 for letter in set(text)):
+        return None
+    return text.encode("latin-1")

@@ -27,43 +27,47 @@ def landmarks_68(five: Points) -> Points:
     return points
 
 
+OLD = {
+    7: (Drop.CLASS_EXCLUDED, "contempt"),
+    8: (Drop.CLASS_EXCLUDED, "none"),
+    9: (Drop.CLASS_EXCLUDED, "uncertain"),
+    10: (Drop.CLASS_EXCLUDED, "and 1 more"),
+    11: (Drop.PICTURE_MISSING, f"no file {PICTURES}/3/train{11:056d}.jpg"),
+    12: (Drop.DUPLICATE_PICTURE, f"is {PICTURES}/2/val{1:056d}.jpg of split val"),
+    13: (Drop.SUBJECT_NOT_FOUND, "subject_not_found"),
+    14: (Drop.NO_FACE, "no_face"),
+}
+"""Training rows that give no sample, and what is said of them."""
+
+
 def make_old(raw: Path) -> Replica:
     """Whole pictures with a box; the faces are found again by the detector. `validation.csv` has no header."""
     changes = {"align.faces": "detect", "noise_unit": "frame"}
     replica = Replica(layout="affectnet", raw=raw, annotations=".", changes=changes)
     faces = iter(demo_faces()[::3])
+    contents: dict[tuple[str, int], bytes] = {}
     for split, name, count in (("val", "validation.csv", 7), ("train", "training.csv", 20)):
         rows = [HEADER] if split == "train" else []
         for index in range(count):
-            face, expression, affect = next(faces), index % 7, (0.25, -0.5)
+            face, place = next(faces), (split, index)
             picture = f"{index % 3 + 1}/{split}{index:056d}.{'JPG' if index == 0 else 'jpg'}"
-            content = encode_jpeg(face.frame, 95)
-            x, y = (int(side) for side in face.points.mean(axis=0) - 40)
-            match (split, index):
-                case ("train", 7 | 8 | 9 | 10):
-                    expression = index  # contempt, none, uncertain, non-face
-                    affect = (-2, -2)
-                    replica.drop(Drop.CLASS_EXCLUDED, ("contempt", "none", "uncertain", "and 1 more")[index - 7])
-                case ("train", 11):
-                    replica.drop(Drop.PICTURE_MISSING, f"no file {PICTURES}/{picture}")
-                case ("train", 12):
-                    content = (raw / PICTURES / f"2/val{1:056d}.jpg").read_bytes()
-                    replica.drop(Drop.DUPLICATE_PICTURE, f"is {PICTURES}/2/val{1:056d}.jpg of split val")
-                case ("train", 13):
-                    x, y = 0, 0
-                    replica.drop(Drop.SUBJECT_NOT_FOUND, "subject_not_found")
-                case ("train", 14):
-                    content = encode_jpeg(np.full((120, 160, 3), 90, np.uint8), 95)
-                    replica.drop(Drop.NO_FACE, "no_face")
-                case ("train", 15):
-                    content = png(face.frame)
-                    replica.sample(split, OURS[expression])
-                case _:
-                    replica.sample(split, OURS[expression])
-            if (split, index) != ("train", 11):
-                replica.write(f"{PICTURES}/{picture}", content)
+            x, y = (0, 0) if place == ("train", 13) else (int(side) for side in face.points.mean(axis=0) - 40)
+            is_odd = split == "train" and index in OLD
+            expression = index if is_odd and index <= 10 else index % 7
+            affect = "0.25,-0.5" if expression < 8 else "-2,-2"
+            contents[place] = {
+                ("train", 12): contents.get(("val", 1), b""),
+                ("train", 14): encode_jpeg(np.full((120, 160, 3), 90, np.uint8), 95),
+                ("train", 15): png(face.frame),
+            }.get(place, encode_jpeg(face.frame, 95))
+            if is_odd:
+                replica.drop(OLD[index][0], OLD[index][1])
+            else:
+                replica.sample(split, OURS[expression])
+            if place != ("train", 11):
+                replica.write(f"{PICTURES}/{picture}", contents[place])
             landmarks = ";".join(f"{value:.2f}" for value in landmarks_68(face.points).reshape(-1))
-            rows.append(f"{picture},{x},{y},80,80,{landmarks},{expression},{affect[0]},{affect[1]}")
+            rows.append(f"{picture},{x},{y},80,80,{landmarks},{expression},{affect}")
         if split == "train":
             rows.append("4/broken.jpg,1,2")
             replica.drop(Drop.LABEL_UNREADABLE, "training.csv, line 22")

@@ -1,4 +1,4 @@
-"""Aff-Wild2: raw videos, the official crops, and the published code's pickle; later annotation folders, eight classes."""
+"""Aff-Wild2: raw videos, the official crops, and the published code's pickle; annotation folders of a later year."""
 
 import pickle
 import shutil

@@ -12,49 +12,51 @@ THEIRS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fe
 OURS = (0, 4, 6, 5, 1, 2, 3)
 USAGES = {"Training": ("train", 42), "PublicTest": ("val", 21), "PrivateTest": ("test", 7)}
 
+ODD_VOTES: dict[int, tuple[list[int], Drop, str]] = {
+    2: ([5, 5, 0, 0, 0, 0, 0, 0, 0, 0], Drop.NO_MAJORITY, "fer0000002.png: 5 neutral, 5 happiness"),
+    3: ([0, 2, 0, 0, 0, 0, 0, 8, 0, 0], Drop.CLASS_EXCLUDED, "fer0000003.png: 2 happiness, 8 contempt"),
+    4: ([0, 0, 0, 0, 0, 0, 0, 0, 0, 10], Drop.CLASS_EXCLUDED, "row 5: 10 NF"),
+    5: ([1] * 10, Drop.NO_MAJORITY, "1 NF"),
+    8: ([0, 0, 0, 2, 0, 0, 0, 0, 8, 0], Drop.CLASS_EXCLUDED, "and 1 more"),
+}
+"""Training rows without a class: votes, the reason, and what is said (three details a reason, then a count)."""
+
+A_MAJORITY = (1, [0, 6, 1, 1, 1, 1, 0, 0, 0, 0])
+"""A training row in which single votes do not count."""
+
+SHORT, TWICE = 6, 9
+"""Training rows with a pixel too few, and with the pixels of the tenth public row."""
+
 
 def make(raw: Path) -> Replica:
     """Seventy pictures of 48 x 48 grey pixels, with ten votes each."""
     replica = Replica(layout="ferplus", raw=raw, annotations="fer2013new.csv", changes={"align.faces": "as_is"})
     replica.changes["noise_unit"] = "frame"
     pixels, votes = ["emotion,pixels,Usage"], ["Usage,Image name," + ",".join(THEIRS)]
-    number = 0
-    for usage, (split, count) in USAGES.items():
-        for index in range(count):
-            grey = cv2.cvtColor(demo_faces()[number].crop(48), cv2.COLOR_RGB2GRAY)
-            values, name, cast = [str(value) for value in grey.reshape(-1)], f"fer{number:07d}.png", [0] * 10
-            peak = index % 7
-            cast[peak], cast[(peak + 1) % 7], cast[9] = 7, 2, 1
-            match (usage, index):
-                case ("Training", 1):  # six of ten, single votes for all others: a majority
-                    cast = [0, 6, 1, 1, 1, 1, 0, 0, 0, 0]
-                case ("Training", 2):
-                    cast = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]
-                    replica.drop(Drop.NO_MAJORITY, f"{name}: 5 neutral, 5 happiness")
-                case ("Training", 3):
-                    cast = [0, 2, 0, 0, 0, 0, 0, 8, 0, 0]
-                    replica.drop(Drop.CLASS_EXCLUDED, f"{name}: 2 happiness, 8 contempt")
-                case ("Training", 4):
-                    cast, name = [0, 0, 0, 0, 0, 0, 0, 0, 0, 10], ""
-                    replica.drop(Drop.CLASS_EXCLUDED, "row 5: 10 NF")
-                case ("Training", 5):
-                    cast = [1] * 10
-                    replica.drop(Drop.NO_MAJORITY)
-                case ("Training", 6):
-                    values.pop()
-                    replica.drop(Drop.PICTURE_UNREADABLE, "fer2013.csv: 2303 pixels instead of 48 x 48")
-                case ("Training", 8):
-                    cast = [0, 0, 0, 2, 0, 0, 0, 0, 8, 0]
-                    replica.drop(Drop.CLASS_EXCLUDED)
-                case ("PublicTest", 9):
-                    values = pixels[10].split(",")[1].split()  # what the tenth training row shows
-                    replica.drop(Drop.DUPLICATE_PICTURE, "is fer2013.csv of split val")
-                    replica.samples["train", OURS[2]] -= 1
-            if sum(cast) and not (usage == "Training" and index in (2, 3, 4, 5, 6, 8)):
-                replica.sample(split, OURS[peak])
-            pixels.append(f"{number % 7},{' '.join(values)},{usage}")
-            votes.append(f"{usage},{name}," + ",".join(map(str, cast)))
-            number += 1
+    places = [(usage, split, index) for usage, (split, count) in USAGES.items() for index in range(count)]
+    for number, (usage, split, index) in enumerate(places):
+        values, cast = grey_values(number), [0] * 10
+        cast[index % 7], cast[(index + 1) % 7], cast[9] = 7, 2, 1
+        if split == "train" and index in ODD_VOTES:
+            cast, reason, told = ODD_VOTES[index]
+            replica.drop(reason, *[told] * (index != 8))
+        elif split == "train" and index == SHORT:
+            values.pop()
+            replica.drop(Drop.PICTURE_UNREADABLE, "fer2013.csv: 2303 pixels instead of 48 x 48")
+        elif split == "train" and index == TWICE:
+            values = grey_values(USAGES["Training"][1] + TWICE)
+            replica.drop(Drop.DUPLICATE_PICTURE, "is fer2013.csv of split val")
+        else:
+            cast = A_MAJORITY[1] if (split, index) == ("train", A_MAJORITY[0]) else cast
+            replica.sample(split, OURS[index % 7])
+        name = "" if cast[9] == 10 else f"fer{number:07d}.png"
+        pixels.append(f"{number % 7},{' '.join(values)},{usage}")
+        votes.append(f"{usage},{name}," + ",".join(map(str, cast)))
     replica.write("fer2013.csv", "\n".join(pixels) + "\n")
     replica.write("fer2013new.csv", "\n".join(votes) + "\n")
     return replica
+
+
+def grey_values(number: int) -> list[str]:
+    """The pixels of a face, row by row, as text."""
+    return [str(value) for value in cv2.cvtColor(demo_faces()[number].crop(48), cv2.COLOR_RGB2GRAY).reshape(-1)]
