@@ -84,7 +84,7 @@ def test_what_a_pickle_wants_called_is_not(tmp_path: Path, protocol: int) -> Non
     with pytest.raises(RefusedPickleError, match="it asks for"):
         values_of(data["label"])
     assert not target.exists()
-    pickle.loads(content)  # what a careless reader does
+    pickle.loads(pickle.dumps(Runs(os.mkdir, str(target)), protocol))  # what a careless reader does
     assert target.exists()
 
 
@@ -105,7 +105,7 @@ def test_what_a_pickle_wants_called_is_not(tmp_path: Path, protocol: int) -> Non
         (b"]}b.", "a list where a Call belongs"),
         (b"cnumpy\ndtype\n}b.", "a Global where a Call belongs"),
         (b"]]\x8fa.", "operation EMPTY_SET"),
-        (b"}" + b")" + b"\x85" * 100_000 + b"K\x01s.", "a key that is neither text nor whole number"),
+        (b"}" + b")" + b"\x85" * 20_000 + b"K\x01s.", "a key that is neither text nor whole number"),
         (b"](a.", "a mark where a value belongs"),
         (b"(p0\n.", "a mark where a value belongs"),
         (b"K\x01K\x01K\x01R.", "a call of something that is no name"),
@@ -120,10 +120,10 @@ def test_anything_else_is_refused(content: bytes, said: str) -> None:
 
 
 def altered(call: Call, **changes: Any) -> Call:
-    shape, dtype, content = (
-        changes.get(name, call.state[place]) for name, place in (("shape", 1), ("dtype", 2), ("content", 4))
-    )
-    return Call(call.function, call.arguments, (1, shape, dtype, False, content))
+    """An array's call with parts of its state replaced."""
+    version, shape, dtype, is_fortran, content = call.state
+    parts = {"shape": shape, "dtype": dtype, "content": content} | changes
+    return Call(call.function, call.arguments, (version, parts["shape"], parts["dtype"], is_fortran, parts["content"]))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_arrays_that_lie_are_refused(changes: dict[str, Any], said: str) -> None
 
 def test_other_types_are_refused() -> None:
     for array in (np.array(["2020-01-01"], "M8[D]"), np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]), np.array([1j])):
-        with pytest.raises(RefusedPickleError, match="numbers or texts|without a type"):
+        with pytest.raises(RefusedPickleError, match=r"numbers or texts|without a type"):
             array_of(read(pickle.dumps(array, 4)))
 
 

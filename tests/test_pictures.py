@@ -117,12 +117,8 @@ def face(*box: float) -> Detection:
 
 def test_the_face_in_the_given_box_is_meant_else_the_largest() -> None:
     small, large = face(0, 0, 10, 10), face(20, 20, 60, 60)
-    box = np.array([1.0, 0, 11, 10])
-    known = {
-        0: Still(width=99, height=99, box=box),
-        1: Still(width=99, height=99),
-        2: Still(width=99, height=99, box=box),
-    }
+    boxed, plain = Still(width=99, height=99, box=np.array([1.0, 0, 11, 10])), Still(width=99, height=99)
+    known = {0: boxed, 1: plain, 2: boxed}
     chosen = stills.choose({0: [large, small], 1: [small, large], 2: [large]}, known, "detect")
     (person,) = chosen.person
     assert person.faces == {0: small, 1: large}

@@ -68,7 +68,7 @@ def listed_labels(listed: "pd.Series[int]", classes: int) -> NDArray[np.int64]:
     Raises:
         UserError: if a sample has none.
     """
-    labels: NDArray[np.int64] = listed.to_numpy(np.int64)
+    labels = listed.to_numpy().astype(np.int64)
     if ((labels < 0) | (labels >= classes)).any():
         raise UserError("noise_kind is listed but the shards hold no noise list; set index.noise_list, run `dvc repro`")
     return labels
