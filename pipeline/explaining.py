@@ -52,6 +52,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
     if origin in (Union, UnionType):
         parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
         return " or ".join(parts)
+    if annotation is bool:
+        return "true or false"
     if annotation is str:
         pattern = next((entry.pattern for entry in metadata if isinstance(entry, StringConstraints)), None)
         return f"text that matches {pattern}" if pattern else "text"

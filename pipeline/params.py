@@ -42,6 +42,9 @@ class IndexParams(_Group):
     classes: Annotated[int, Ge(7), Le(8)]
     mismatch: Literal["trim", "error", "skip"]
     tolerance: Annotated[int, Ge(0)]
+    source: Literal["affwild2", "affectnet", "rafdb", "ferplus", "demo", "other"]
+    licence: str
+    restricted: bool
 
 
 class ExtractParams(_Group):

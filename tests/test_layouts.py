@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline.contract import Paths
 from pipeline.params import Params, check_params
+from pipeline.shards.manifest import read_manifest
 from pipeline.shards.reading import ShardReader
 from pipeline.shards.verification import verify
 from pipeline.stages.align import align_all
@@ -125,6 +126,9 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_from_replica_to_metrics(built: Built) -> None:
     replica, results = built.replica, built.folder / "results"
     assert verify(built.folder / built.paths.shards) == []
+    assert {"_info.json", "croissant.json", "datasheet.md"} <= read_manifest(built.folder / built.paths.shards)[
+        "files"
+    ].keys()
     counted = Counter(zip(built.samples["split"], built.samples["label"].tolist(), strict=True))
     assert counted == +replica.samples
     drops = pd.read_csv(results / "quarantine.csv", keep_default_na=False)

@@ -24,7 +24,7 @@ _LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "torch", "facenet-py
 Amount = Annotated[int, Ge(0)]
 Split = Literal["train", "val", "test"]
 ShardName = Annotated[str, StringConstraints(pattern=r"^(train|val|test)-[0-9]{6}\.tar$")]
-TableName = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.(parquet|csv)$")]
+TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+\.(parquet|csv|json|md)$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -4,6 +4,7 @@ from pipeline import engine, files, tables
 from pipeline.contract import CLASSES, DROP_COLUMNS, MISMATCH_COLUMNS, RESULTS, SAMPLE_COLUMNS, Paths
 from pipeline.marks import MARK_COLUMNS
 from pipeline.params import Params
+from pipeline.shards.describing import describe
 from pipeline.shards.manifest import SAMPLES, write_manifest
 from pipeline.shards.placing import placed_samples, shard_names, shard_tasks
 from pipeline.shards.writing import sample_rows, write_shard
@@ -34,7 +35,9 @@ def shard_all(params: Params) -> None:
                 stored.add(sample_rows(task, tally.results[task.path.name]))
         tables.write_table(folder / "drops.csv", drops, DROP_COLUMNS)
         tables.write_table(folder / "trials.csv", trials, MISMATCH_COLUMNS)
-        write_manifest(folder, params, classes, [shard.line for shard in tally.results.values()])
+        lines = [shard.line for shard in tally.results.values()]
+        describe(folder, params.dataset, params.index, classes, lines)
+        write_manifest(folder, params, classes, lines)
     samples = samples[["split", "video", "label"]].assign(shard=shard_names(tasks))  # groups are copies: few columns
     report = balance_report(samples, classes, effective_beta=params.shard.effective_beta)
     files.write_json(RESULTS / "balance.json", report)
