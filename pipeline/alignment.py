@@ -84,7 +84,9 @@ def align_video(task: AlignTask) -> Aligned:
     subjects: list[dict[str, object]] = []
     sightings = _sightings(task)
     for trial, person, everybody, rule in _people(task, sightings):
-        indices = [index for index in trial.frame_indices if index in sightings.faces]
+        indices = trial.frame_indices
+        if task.stills is not None:  # the extract stage has listed pictures that could not be stored
+            indices = tuple(index for index in indices if index in sightings.faces)
         found = {frame_index: track for track in person for frame_index in track.faces}
         rows += [_row(task.video, trial, found[index], index) for index in indices if index in found]
         dropped += lost_frames(trial.name, trial.split, indices, found.keys(), sightings.faces)

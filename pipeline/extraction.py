@@ -116,7 +116,9 @@ def _gather_into(folder: Path, task: ExtractTask, pictures: tuple[Place, ...]) -
         for frame_index, place in zip(task.wanted, pictures, strict=True):
             try:
                 jpeg = stored_jpeg(task.path, place, max_side=task.max_side, quality=task.quality)
-            except (DamagedPictureError, MissingPictureError) as error:
+            except MissingPictureError as error:
+                raise UserError(f"{error}; it was there when the index was made") from None
+            except DamagedPictureError as error:
                 unreadable[str(frame_index)] = f"{place.name}: {error}"
             else:
                 writer.add(f"{frame_index:06d}.jpg", jpeg)

@@ -48,7 +48,7 @@ class Measured:
 
 
 class MissingPictureError(Exception):
-    """There is no such file."""
+    """There is no such file, or the system does not give out its bytes."""
 
 
 def measure(raw: Path, places: Sequence[Place], rows: Iterable[int]) -> Measured:
@@ -109,7 +109,7 @@ def _content(raw: Path, place: Place) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise MissingPictureError(f"no file {place.name}") from None
     except (OSError, ValueError) as error:
-        raise DamagedPictureError(f"cannot be read ({error})") from None
+        raise MissingPictureError(f"{place.name} cannot be read ({error})") from None
     if len(content) > _MOST_BYTES:
         raise DamagedPictureError(f"larger than {_MOST_BYTES} bytes")
     return content if place.offset < 0 else _grey_values(content)

@@ -46,30 +46,30 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
     data = inert_pickle.load(annotations)
     found, folders = RawSet(), picture_folders(raw)
     marks = [dict(_entries(annotations, data, name)) for name in _SETS[1:]]
-    used: set[str] = set()
+    free = dict(folders)
     for (split, name), entry in _entries(annotations, data, _SETS[0], required=True):
-
-        def drop(reason: Drop, detail: str, trial: str = name, split: str = split) -> None:
-            found.dropped.append(Dropped(trial=trial, split=split, reason=reason, detail=detail))
-
         try:
             folder, items = _items(entry)
         except RefusedPickleError as error:
-            drop(Drop.ANNOTATION_UNREADABLE, str(error))
+            found.dropped.append(_dropped(name, split, Drop.ANNOTATION_UNREADABLE, str(error)))
             continue
-        if folder in used:
-            drop(Drop.ANNOTATION_UNREADABLE, f"another entry has the pictures of {folder}")
-        elif folder not in folders:
-            drop(Drop.VIDEO_MISSING, f"no folder {folder} of pictures")
-        else:
-            used.add(folder)
-            trial = _trial(folder, split, folders[folder][0], items, found, classes)
+        if folder in free:
+            trial = _trial(folder, split, free.pop(folder)[0], items, found, classes)
             trial = replace(trial, marks=_marks(name, marks, len(trial.labels)))
             found.trials.append(with_pictures(trial, raw, crop_numbers(trial.path)))
+        elif folder in folders:
+            detail = f"another entry has the pictures of {folder}"
+            found.dropped.append(_dropped(name, split, Drop.ANNOTATION_UNREADABLE, detail))
+        else:
+            found.dropped.append(_dropped(name, split, Drop.VIDEO_MISSING, f"no folder {folder} of pictures"))
     found.trials, lost = keep_one_split(found.trials, same=one_video, reason=Drop.SPLIT_CONFLICT)
     found.dropped += lost
     report_unannotated(found, folders, {})
     return found
+
+
+def _dropped(name: str, split: str, reason: Drop, detail: str) -> Dropped:
+    return Dropped(trial=name, split=split, reason=reason, detail=detail)
 
 
 def _entries(
