@@ -1,65 +1,99 @@
-"""Aff-Wild2: raw videos, the official crops, and the published code's pickle; annotation folders of a later year."""
+"""Aff-Wild2: raw videos, the official crops, and the published code's pickle; annotation folders of two years."""
 
 import pickle
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.contract import Drop
+from pipeline.contract import CLASSES, Drop
 from tests.replicas.base import Replica
 from tests.replicas.faces import DEMO, demo_faces
 
-HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
-UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
-EXPR, VA, AU = "EXPR_Classification_Challenge", "VA_Estimation_Challenge", "AU_Detection_Challenge"
 LENGTH = 24
 
 
-def make_raw(raw: Path) -> Replica:
-    """Clips of the demo set with annotations of a later year: eight classes, and VA and AU beside them."""
-    changes = {"index.classes": 8, "extract.stride": 4, "index.tolerance": 0}
-    replica = Replica(layout="affwild2", raw=raw, annotations="annotations", changes=changes)
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """How the annotations of one year are laid out."""
+
+    roots: tuple[str, str, str]
+    """Folders of the expressions, of valence and arousal, of action units."""
+    train: str
+    classes: int
+    units: tuple[int, ...]
+
+    @property
+    def header(self) -> str:
+        """The expressions' first line."""
+        return ",".join(CLASSES[: self.classes])
+
+
+FIRST = Edition(
+    roots=("EXPR_Set", "VA_Set", "AU_Set"), train="Training_Set", classes=7, units=(1, 2, 4, 6, 12, 15, 20, 25)
+)
+LATER = Edition(
+    roots=("EXPR_Classification_Challenge", "VA_Estimation_Challenge", "AU_Detection_Challenge"),
+    train="Train_Set",
+    classes=8,
+    units=(1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
+)
+
+
+def make_first(raw: Path) -> Replica:
+    """Two clips with annotations as in 2020."""
+    return _make_raw(raw, FIRST, {"demo-001": "train", "demo-029": "val"})
+
+
+def make_later(raw: Path) -> Replica:
+    """Four clips with annotations of a later year, two people in one of them, and rows that have no frame."""
     clips = {"demo-001": "train", "demo-012": "train", "demo-003": "train", "demo-029": "val"}
-    for clip in clips:
-        source = next((DEMO / "raw/videos/batch1").glob(f"{clip}.*"))
-        (raw / "batch1").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, raw / "batch1" / source.name)
-    long = {"demo-003": 80}
-    for name in ("demo-001", "demo-012_left", "demo-012_right", "demo-003", "demo-029"):
-        split = clips[name.split("_")[0]]
-        labels = [row // 4 % 8 for row in range(long.get(name, LENGTH))]
-        labels[4] = -1 if name == "demo-001" else labels[4]
-        write_tracks(replica, name, split, labels)
-        for row, label in enumerate(labels):
-            if label == -1:
-                replica.drop(Drop.LABEL_IGNORED)
-            elif name == "demo-003" and row >= 79:
-                replica.drop(Drop.BEYOND_VIDEO, "80 annotation rows, 79 decoded frames")
-            elif row % 4:
-                replica.drop(Drop.NOT_SAMPLED)
-            else:
-                replica.sample(split, label)
-    replica.write(f"annotations/{EXPR}/Train_Set/gone.txt", HEADER + "\n0\n")
+    replica = _make_raw(raw, LATER, clips)
+    replica.write(f"annotations/{LATER.roots[0]}/Train_Set/gone.txt", LATER.header + "\n0\n")
     replica.drop(Drop.VIDEO_MISSING, "no video named gone", frames=0)
-    replica.write(f"annotations/{EXPR}/Test_Set/test_set.txt", "demo-003\nnever\n")
+    replica.write(f"annotations/{LATER.roots[0]}/Test_Set/test_set.txt", "demo-003\nnever\n")
     replica.drop(Drop.VIDEO_MISSING, "lists never", frames=0)
     return replica
 
 
-def write_tracks(replica: Replica, name: str, split: str, labels: Sequence[int]) -> None:
-    """One trial's files of all three sets: in VA every fifth row is ignored, of AU unit 2 is in every third."""
-    folder = {"train": "Train_Set", "val": "Validation_Set"}[split]
+def _make_raw(raw: Path, edition: Edition, clips: dict[str, str]) -> Replica:
+    changes = {"index.classes": edition.classes, "extract.stride": 4, "index.tolerance": 0}
+    replica = Replica(layout="affwild2", raw=raw, annotations="annotations", changes=changes)
+    (raw / "batch1").mkdir(parents=True)
+    for clip, split in clips.items():
+        source = next((DEMO / "raw/videos/batch1").glob(f"{clip}.*"))
+        shutil.copyfile(source, raw / "batch1" / source.name)
+        for name in ("demo-012_left", "demo-012_right") if clip == "demo-012" else (clip,):
+            labels = [row // 4 % edition.classes for row in range(80 if name == "demo-003" else LENGTH)]
+            labels[4] = -1 if name == "demo-001" else labels[4]
+            write_tracks(replica, edition, name, split, labels)
+            for row, label in enumerate(labels):
+                if label == -1:
+                    replica.drop(Drop.LABEL_IGNORED)
+                elif row >= 79:
+                    replica.drop(Drop.BEYOND_VIDEO, "80 annotation rows, 79 decoded frames")
+                elif row % 4:
+                    replica.drop(Drop.NOT_SAMPLED)
+                else:
+                    replica.sample(split, label)
+    return replica
+
+
+def write_tracks(replica: Replica, edition: Edition, name: str, split: str, labels: Sequence[int]) -> None:
+    """One trial's files of all three sets: in VA every fifth row is ignored, in AU unit 2 in every third."""
+    folder = {"train": edition.train, "val": "Validation_Set"}[split]
     affect = [f"{row / 100:.3f},-0.5" if row % 5 else "-5,-5" for row in range(len(labels))]
     units = [
-        ",".join(str(-1 if row % 3 == 0 and unit == 2 else unit % 2) for unit in UNITS) for row in range(len(labels))
+        ",".join(str(-1 if row % 3 == 0 and unit == 2 else unit % 2) for unit in edition.units)
+        for row in range(len(labels))
     ]
-    header = ",".join(f"AU{unit}" for unit in UNITS)
-    replica.write(f"annotations/{EXPR}/{folder}/{name}.txt", "\n".join([HEADER, *map(str, labels)]) + "\n")
-    replica.write(f"annotations/{VA}/{folder}/{name}.txt", "\n".join(["valence,arousal", *affect]) + "\n")
-    replica.write(f"annotations/{AU}/{folder}/{name}.txt", "\n".join([header, *units]) + "\n")
+    named = ",".join(f"AU{unit}" for unit in edition.units)
+    tables = ((edition.header, [str(label) for label in labels]), ("valence,arousal", affect), (named, units))
+    for root, (header, lines) in zip(edition.roots, tables, strict=True):
+        replica.write(f"annotations/{root}/{folder}/{name}.txt", "\n".join([header, *lines]) + "\n")
 
 
 CROPPED = {
@@ -96,7 +130,7 @@ def make_cropped(raw: Path) -> Replica:
         for row, label in enumerate(labels):
             if row + 1 in there and label < 7:
                 replica.sample(split, label)
-        write_tracks(replica, name, split, labels)
+        write_tracks(replica, LATER, name, split, labels)
         write_crops(replica, name, begin, there)
         begin += rows + 3
     write_crops(replica, "nobody", 0, [1])
