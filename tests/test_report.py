@@ -119,6 +119,8 @@ def test_ce_without_extras(inputs: ReportInputs) -> None:
 def test_noise_is_announced(inputs: ReportInputs) -> None:
     noisy = PARAMS | {"noise_kind": "symmetric", "noise_rate": 0.4}
     assert "symmetric noise, 40 %, drawn by segment" in build_report(dataclasses.replace(inputs, params=noisy))
+    listed = PARAMS | {"noise_kind": "listed", "index": {"noise_list": "EmoLabel/noise01.txt"}}
+    assert "noise list, EmoLabel/noise01.txt." in build_report(dataclasses.replace(inputs, params=listed))
 
 
 def test_every_reason_is_explained() -> None:
