@@ -148,7 +148,7 @@ def test_faces_of_shrunk_frames_are_told_in_video_pixels(
 ) -> None:
     size = FrameSize(width=one_person[0].shape[1], height=one_person[0].shape[0])
     stored = [(index, shrink(picture, 240)) for index, picture in one_person.items()]
-    found = gathered(search_each(stored, detector), MIN_CONFIDENCE, size=size).faces
+    found = gathered(search_each(stored, detector), MIN_CONFIDENCE, size_of=lambda _: size).faces
     assert np.mean([error(found[index][0], truth["demo-001", index, ""]) for index in one_person]) < 0.15
 
 
@@ -157,7 +157,7 @@ def test_unsure_faces_are_left_out_and_every_frame_is_accounted_for(
 ) -> None:
     size = FrameSize(width=320, height=240)
     frames = [*one_person.items(), (99, np.zeros((240, 320, 3), np.uint8))]
-    found = gathered(search_each(frames, detector), 0.0, size=size).faces
+    found = gathered(search_each(frames, detector), 0.0, size_of=lambda _: size).faces
     most = max(face.probability for faces in found.values() for face in faces)
     assert list(found) == [*one_person, 99] and found[99] == []
     assert most > MIN_CONFIDENCE
