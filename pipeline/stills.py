@@ -37,7 +37,8 @@ class Chosen(NamedTuple):
 def searched(frames: Iterable[tuple[int, Image]], finder: Finder) -> Iterator[Followed]:
     """Searches each picture by itself."""
     for frame_index, picture in frames:
-        faces = finder.search(picture, thorough=True)
+        (boxes,) = finder.search([picture])
+        faces = finder.refine(picture, boxes if len(boxes) else finder.search_closely(picture))
         yield Followed(frame_index=frame_index, picture=picture, faces=faces, cut=True, searched=True)
 
 

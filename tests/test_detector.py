@@ -161,7 +161,7 @@ def test_unsure_faces_are_left_out_and_every_frame_is_accounted_for(
     most = max(face.probability for faces in found.values() for face in faces)
     assert list(found) == [*one_person, 99] and found[99] == []
     assert most > MIN_CONFIDENCE
-    stricter = gathered(search_each(frames, detector), most, size=size).faces
+    stricter = gathered(search_each(frames, detector), most, size_of=lambda _: size).faces
     assert list(stricter) == list(found)
     assert {face.probability for faces in stricter.values() for face in faces} == {most}
 
