@@ -53,7 +53,7 @@ def make_later(raw: Path) -> Replica:
     clips = {"demo-001": "train", "demo-012": "train", "demo-003": "train", "demo-029": "val"}
     replica = _make_raw(raw, LATER, clips)
     replica.write(f"annotations/{LATER.roots[0]}/Train_Set/gone.txt", LATER.header + "\n0\n")
-    replica.drop(Drop.VIDEO_MISSING, "no video named gone", frames=0)
+    replica.drop(Drop.VIDEO_MISSING, "no video named gone")
     replica.write(f"annotations/{LATER.roots[0]}/Test_Set/test_set.txt", "demo-003\nnever\n")
     replica.drop(Drop.VIDEO_MISSING, "lists never", frames=0)
     return replica
