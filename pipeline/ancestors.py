@@ -15,14 +15,19 @@ _MARK = b"DVC_STAGE="
 """Begins a line of the environment that DVC gives to what it starts, and has not itself."""
 
 
-def die_with_parent() -> None:
-    """Asks Linux to kill this process when its parent dies; a spawned one that has lost it already ends at once."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Asks Linux to kill this process when the thread that started it ends.
+
+    One that has lost its parent already ends at once, if its process id is given or multiprocessing knows it.
+    """
     try:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):
         return
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():
+    spawner = multiprocessing.parent_process()
+    if parent is None and spawner is not None:
+        parent = spawner.pid
+    if parent is not None and parent != os.getppid():
         os._exit(1)
 
 

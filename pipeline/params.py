@@ -84,8 +84,11 @@ class ShardParams(_Group):
 class EngineParams(_Group):
     """How work is spread; never what comes out."""
 
+    kind: Literal["local", "dask"]
     workers: Annotated[int, Ge(0)]
     max_failures: Annotated[int, Ge(0)]
+    timeout_s: Positive | None
+    memory_gb: Positive | None
 
 
 class EvaluateParams(_Group):

@@ -1,6 +1,5 @@
 """The engine with real worker processes: order, failures within a budget, deaths, and what is said meanwhile."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -15,76 +14,41 @@ from pipeline import engine, progress
 from pipeline.contract import UserError
 from pipeline.engine import Failure, Tally
 from pipeline.params import EngineParams
+from tests.engine_tasks import (
+    ITEMS,
+    dies,
+    fails_on_vowels,
+    fills_the_disk,
+    grows,
+    is_awkward,
+    moves_slowly,
+    returns_what_cannot_be_sent,
+    slower_the_earlier,
+    stands_still,
+    tells_its_surroundings,
+)
 
-ITEMS = list("abcdef")
 ORPHAN = """
 import sys
-from pathlib import Path
-from pipeline import engine
-from pipeline.params import EngineParams
-from tests.test_engine import linger
+from tests.engine_tasks import linger
+from tests.test_engine import run
 if __name__ == "__main__":
-    one = EngineParams(workers=1, max_failures=0)
-    engine.run_all(linger, [sys.argv[1]], name=str, label="x", unit="items", engine=one)
+    run(linger, [sys.argv[1]], workers=1)
 """
 
 
-class AwkwardError(Exception):
-    """Cannot be unpickled, like some libraries' errors: its constructor wants more than it passes on."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def slower_the_earlier(item: str) -> str:
-    time.sleep(0.05 * (len(ITEMS) - ITEMS.index(item)))
-    return item.upper()
-
-
-def fails_on_vowels(item: str) -> str:
-    if item == "a":
-        raise UserError("a.mp4: not a video")
-    if item == "e":
-        raise ValueError("two\nlines")
-    return item
-
-
-def dies(item: str) -> str:
-    if item == "c":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.01)
-    return item
-
-
-def fills_the_disk(item: str) -> str:
-    raise OSError(errno.ENOSPC, "No space left on device", f"data/{item}")
-
-
-def is_awkward(item: str) -> str:
-    if item == "b":
-        raise AwkwardError(1, "text")
-    return item
-
-
-def returns_what_cannot_be_sent(item: str) -> object:
-    return (lambda: item) if item == "b" else item
-
-
-def tells_its_surroundings(item: str) -> dict[str, Any]:
-    return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "int": signal.getsignal(signal.SIGINT)}
-
-
-def linger(path: str) -> None:
-    """Says that it lives, again and again."""
-    while True:
-        with Path(path).open("a") as stream:
-            stream.write(f"{os.getpid()}\n")
-        time.sleep(0.02)
-
-
-def run(task: Any, items: list[str] = ITEMS, *, workers: int = 2, max_failures: int = 0) -> Tally[Any]:
-    how = EngineParams(workers=workers, max_failures=max_failures)
+def run(
+    task: Any,
+    items: list[str] = ITEMS,
+    *,
+    workers: int = 2,
+    max_failures: int = 0,
+    timeout_s: float | None = None,
+    memory_gb: float | None = None,
+) -> Tally[Any]:
+    how = EngineParams(
+        kind="local", workers=workers, max_failures=max_failures, timeout_s=timeout_s, memory_gb=memory_gb
+    )
     return engine.run_all(task, items, name=str, label="align", unit="videos", engine=how)
 
 
@@ -117,9 +81,52 @@ def test_one_failure_too_many_stops_and_names_them() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_killed_worker_ends_the_run_with_advice_and_no_hang() -> None:
-    with pytest.raises(UserError, match=r"a worker process died.*engine\.workers.*finished videos are not redone"):
-        run(dies, max_failures=5)
+def test_the_death_of_a_worker_costs_the_item_that_it_worked_on_and_no_other() -> None:
+    tally = run(dies, ["a", "killed", "b", "crashes", "c", "exits", "d"], max_failures=3)
+    assert list(tally.results) == ["a", "b", "c", "d"]
+    assert all(failure.died for failure in tally.failures)
+    assert [(failure.name, failure.reason) for failure in tally.failures] == [
+        ("killed", "its worker process was killed twice, most likely for lack of memory; lower engine.workers"),
+        ("crashes", "its worker process crashed twice (SIGSEGV)"),
+        ("exits", "its worker process ended twice, with exit code 3"),
+    ]
+
+
+@pytest.mark.timeout(60)
+def test_an_item_whose_worker_died_by_chance_is_done_by_another(tmp_path: Path) -> None:
+    once = f"once {tmp_path / 'tried'}"
+    assert run(dies, ["a", once, "b"]) == Tally(results={item: item for item in ("a", once, "b")}, failures=[])
+
+
+@pytest.mark.timeout(60)
+def test_deaths_count_as_failures() -> None:
+    with pytest.raises(UserError, match=r"2 failed, more than engine\.max_failures = 1: .*exits: its worker process"):
+        run(dies, ["killed", "exits", "a"], max_failures=1)
+
+
+@pytest.mark.timeout(60)
+def test_what_stands_still_is_ended_and_what_moves_slowly_is_not(tmp_path: Path) -> None:
+    pipe, slow = str(tmp_path / "pipe.mp4"), str(tmp_path / "slow")
+    os.mkfifo(pipe)
+    tally = run(stands_still, ["a", "sleeps", "spins", pipe], workers=4, timeout_s=0.3, max_failures=3)
+    assert list(tally.results) == ["a"]
+    reason = "read and wrote nothing for longer than engine.timeout_s = 0.3 allows"
+    assert tally.failures == [Failure(name=each, reason=reason, died=True) for each in ("sleeps", "spins", pipe)]
+    assert list(run(moves_slowly, [slow], timeout_s=0.3).results) == [slow]
+
+
+@pytest.mark.timeout(60)
+def test_what_takes_too_much_memory_is_ended() -> None:
+    tally = run(grows, ["100", "100000"], memory_gb=0.3, max_failures=1)
+    assert tally.results == {"100": 100}
+    reason = "took more memory than engine.memory_gb = 0.3 allows"
+    assert tally.failures == [Failure(name="100000", reason=reason, died=True)]
+
+
+@pytest.mark.timeout(60)
+def test_an_error_ends_at_once_what_is_still_under_way() -> None:
+    with pytest.raises(UserError, match="1 failed"):
+        run(stands_still, ["sleeps", "\0.mp4"])
 
 
 def test_a_full_disk_ends_the_run_whatever_the_budget() -> None:
@@ -135,7 +142,7 @@ def test_a_result_that_cannot_be_sent_is_that_items_failure() -> None:
 
 @pytest.mark.timeout(60)
 def test_an_error_that_cannot_be_sent_is_that_items_failure() -> None:
-    """Not taken for the death of a worker: the advice on memory would mislead."""
+    """Not taken for the death of a worker, which would be tried once more."""
     tally = run(is_awkward, ["a", "b", "c"], workers=1, max_failures=1)
     assert list(tally.results) == ["a", "c"]
     assert tally.failures == [Failure(name="b", reason="AwkwardError: text")]
@@ -180,8 +187,9 @@ def test_progress_is_said_in_lines_where_there_is_no_terminal(capsys: pytest.Cap
     run(fails_on_vowels, ["a", "b", "c"], workers=1, max_failures=1)
     said = capsys.readouterr()
     assert said.out == ""
-    (line,) = said.err.splitlines()
+    line, lost = said.err.splitlines()
     assert line.startswith("align: 3/3 videos, ") and "took" in line and line.endswith(", 1 failed")
+    assert lost == "align: left out a: a.mp4: not a video"
 
 
 def test_long_work_is_told_of_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from pipeline.params import Params, check_params, load_params
 from tests.conftest import ROOT
 
 COMMITTED = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
-NULLABLE = {"rampup", "iterations_per_epoch", "init", "index.noise_list"}
+NULLABLE = {"rampup", "iterations_per_epoch", "init", "index.noise_list"} | {
+    f"engine.{key}" for key in ("timeout_s", "memory_gb", "address", "cluster")
+}
 Raw = dict[str, Any]
 
 

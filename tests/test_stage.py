@@ -22,7 +22,6 @@ TOY = """
 import time
 from pathlib import Path
 from pipeline import engine, files
-from pipeline.params import EngineParams
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 
@@ -37,12 +36,14 @@ def work(name):
 
 def body(params):
     with files.fresh_folder(Path("data/toys/demo")) as folder:
-        two = EngineParams(workers=2, max_failures=0)
+        two = params.engine.model_copy(update={"workers": 2, "max_failures": 0})
         engine.run_all(work, ["aa", "bb"], name=str, label="toy", unit="items", engine=two)
         (folder / "result").write_text("whole")
 
 if __name__ == "__main__":
-    run_stage("toy", body, around=work_store().in_use())
+    import toy  # workers find functions by the names of their modules
+
+    run_stage("toy", toy.body, around=work_store().in_use())
 """
 FILLER = """
 from pathlib import Path

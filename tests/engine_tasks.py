@@ -1,0 +1,105 @@
+"""Tasks for the engine's tests, in a module of few imports: worker processes load it."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract import UserError
+
+ITEMS = list("abcdef")
+
+
+class AwkwardError(Exception):
+    """Cannot be unpickled, like some libraries' errors: its constructor wants more than it passes on."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def slower_the_earlier(item: str) -> str:
+    time.sleep(0.05 * (len(ITEMS) - ITEMS.index(item)))
+    return item.upper()
+
+
+def fails_on_vowels(item: str) -> str:
+    if item == "a":
+        raise UserError("a.mp4: not a video")
+    if item == "e":
+        raise ValueError("two\nlines")
+    return item
+
+
+def dies(item: str) -> str:
+    """`killed`, `crashes` and `exits` end the process; `once FILE` does so only the first time."""
+    how, _, path = item.partition(" ")
+    if how == "exits":
+        os._exit(3)
+    if how == "crashes":
+        signal.raise_signal(signal.SIGSEGV)
+    if how == "killed" or (how == "once" and not Path(path).exists()):
+        if path:
+            Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def fills_the_disk(item: str) -> str:
+    raise OSError(errno.ENOSPC, "No space left on device", f"data/{item}")
+
+
+def is_awkward(item: str) -> str:
+    if item == "b":
+        raise AwkwardError(1, "text")
+    return item
+
+
+def returns_what_cannot_be_sent(item: str) -> object:
+    return (lambda: item) if item == "b" else item
+
+
+def tells_its_surroundings(item: str) -> dict[str, Any]:
+    return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "int": signal.getsignal(signal.SIGINT)}
+
+
+def linger(path: str) -> None:
+    """Says that it lives, again and again."""
+    while True:
+        with Path(path).open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        time.sleep(0.02)
+
+
+def stands_still(item: str) -> str:
+    """Each in its own way: in a system call, in Python, in the decoder that waits for a pipe's first byte."""
+    if item == "sleeps":
+        time.sleep(3600)
+    if item == "spins":
+        while True:
+            pass
+    if item.endswith(".mp4"):
+        from pipeline.video import probe
+
+        probe(Path(item))
+    return item
+
+
+def moves_slowly(path: str) -> str:
+    """Ten times longer than a limit of 0.3 s, with a byte now and then."""
+    with Path(path).open("w", buffering=1) as stream:
+        for _ in range(30):
+            time.sleep(0.1)
+            stream.write("\n")
+    return path
+
+
+def grows(item: str) -> int:
+    """Takes so many megabytes of memory, bit by bit."""
+    held = []
+    for _ in range(int(item)):
+        held.append(b"x" * 1_000_000)
+        time.sleep(0.001)
+    return len(held)
