@@ -4,15 +4,18 @@ import concurrent.futures
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline import disk
 from pipeline.contract import Drop, UserError
-from pipeline.params import EngineParams
+from pipeline.engine_params import EngineParams
 from pipeline.progress import Progress
 from pipeline.workers.child import told
+from pipeline.workers.cluster import dask_executor
 from pipeline.workers.limits import Limits
+from pipeline.workers.place import NobodyWorksError
 from pipeline.workers.processes import Processes, WorkerFailedError
 
 Item = TypeVar("Item")
@@ -70,12 +73,12 @@ def run_all(
         max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
-        UserError: if more items fail, or if the disk is full.
+        UserError: if more items fail, if the disk is full, or if there is nobody to do the work.
     """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
     budget = engine.max_failures if max_failures is None else max_failures
-    with _executor(engine, len(items)) as pool, Progress(label, len(items), unit=unit) as progress:
+    with _executor(engine, len(items), label) as pool, Progress(label, len(items), unit=unit) as progress:
         futures = {pool.submit(task, item): name(item) for item in items}
         for future in concurrent.futures.as_completed(futures):
             item_name = futures[future]
@@ -95,13 +98,17 @@ def run_all(
     return tally
 
 
-def _executor(engine: EngineParams, items: int) -> concurrent.futures.Executor:
+def _executor(engine: EngineParams, items: int, label: str) -> AbstractContextManager[concurrent.futures.Executor]:
     limits = Limits(timeout_s=engine.timeout_s, memory_gb=engine.memory_gb)
+    if engine.kind == "dask":
+        return dask_executor(engine, limits, label)
     return Processes(min(worker_count(engine.workers), items), limits=limits)
 
 
 def _failure(name: str, error: Exception) -> Failure:
     """An item's failure; raises instead where going on would be useless."""
+    if isinstance(error, NobodyWorksError):
+        raise error
     if isinstance(error, OSError) and disk.is_full(error):
         raise UserError(disk.told(error)) from error
     return Failure(name=name, reason=told(error), died=isinstance(error, WorkerFailedError))

@@ -35,9 +35,10 @@ def explain(details: ErrorDetails, root: type[BaseModel]) -> str:
 def _group_at(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
     group = root
     for name in location:
-        child = group.model_fields[name].annotation if name in group.model_fields else None
-        if isinstance(child, type) and issubclass(child, BaseModel):
-            group = child
+        annotation = group.model_fields[name].annotation if name in group.model_fields else None
+        for child in (annotation, *get_args(annotation)):  # a group, or a group or null
+            if isinstance(child, type) and issubclass(child, BaseModel):
+                group = child
     return group
 
 
@@ -52,6 +53,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
     if origin in (Union, UnionType):
         parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
         return " or ".join(parts)
+    if origin is list:
+        return "a list of texts"
     if annotation is bool:
         return "true or false"
     if annotation is str:

@@ -57,7 +57,7 @@ def compare(
     frames: pd.DataFrame,
     trials: pd.DataFrame,
     found: Mapping[str, Decoded],
-    failures: Mapping[str, str],
+    failures: Mapping[str, tuple[Drop, str]],
     *,
     policy: str,
     tolerance: int,
@@ -69,7 +69,7 @@ def compare(
         frames: frame table.
         trials: trial table.
         found: what decoding found, by video.
-        failures: why a video could not be decoded, by video.
+        failures: why a video could not be decoded, typed and in words, by video.
         policy: `index.mismatch`.
         tolerance: `index.tolerance`, in rows.
         stride: `extract.stride`.
@@ -87,13 +87,8 @@ def compare(
         name, split, video = str(trial["trial"]), str(trial["split"]), str(trial["video"])
         indices = labelled.get(name, np.empty(0, dtype=np.int64))
         if video not in found:
-            lost = Dropped(
-                trial=name,
-                split=split,
-                reason=Drop.VIDEO_UNREADABLE,
-                frames=len(indices),
-                detail=failures[video],
-            )
+            reason, detail = failures[video]
+            lost = Dropped(trial=name, split=split, reason=reason, frames=len(indices), detail=detail)
             dropped.append(lost)
             continue
         rows, decoded = int(trial["rows"]), found[video]

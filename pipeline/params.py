@@ -5,34 +5,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.contract import GIVING_LAYOUTS, STILL_LAYOUTS, UserError
+from pipeline.engine_params import EngineParams
 from pipeline.explaining import explain
+from pipeline.fields import Count, Group, Name, Positive, Share, Switch
 
 PARAMS_FILE = Path("params.yaml")
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Count = Annotated[int, Ge(1)]
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 
-
-def _switched(value: object) -> object:
-    """YAML 1.1 reads a bare on or off as a truth value."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-Switch = Annotated[Literal["on", "off"], BeforeValidator(_switched)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class IndexParams(_Group):
+class IndexParams(Group):
     """Which raw set is read, and what is done when its counts disagree."""
 
     layout: Literal["affwild2", "affwild2_cropped", "affwild2_pickle", "affectnet", "rafdb", "ferplus"]
@@ -47,7 +32,7 @@ class IndexParams(_Group):
     restricted: bool
 
 
-class ExtractParams(_Group):
+class ExtractParams(Group):
     """Frames as they are taken from the videos."""
 
     stride: Count
@@ -55,7 +40,7 @@ class ExtractParams(_Group):
     quality: Annotated[int, Ge(50), Le(100)]
 
 
-class AlignParams(_Group):
+class AlignParams(Group):
     """Face detection, the choice of the subject, and the crop."""
 
     faces: Literal["detect", "given", "as_is"]
@@ -73,7 +58,7 @@ class AlignParams(_Group):
     device: Literal["auto", "cpu", "cuda"]
 
 
-class ShardParams(_Group):
+class ShardParams(Group):
     """How samples are laid into shards."""
 
     seed: Annotated[int, Ge(0)]
@@ -81,29 +66,19 @@ class ShardParams(_Group):
     effective_beta: Annotated[float, Ge(0), Lt(1)]
 
 
-class EngineParams(_Group):
-    """How work is spread; never what comes out."""
-
-    kind: Literal["local", "dask"]
-    workers: Annotated[int, Ge(0)]
-    max_failures: Annotated[int, Ge(0)]
-    timeout_s: Positive | None
-    memory_gb: Positive | None
-
-
-class EvaluateParams(_Group):
+class EvaluateParams(Group):
     """How scores are estimated."""
 
     bootstrap: Annotated[int, Ge(100), Le(100_000)]
 
 
-class ReportParams(_Group):
+class ReportParams(Group):
     """What the report shows."""
 
     faces_per_class: Annotated[int, Ge(1), Le(50)]
 
 
-class TrainParams(_Group):
+class TrainParams(Group):
     """Everything that training depends on: the top-level keys of params.yaml."""
 
     dataset: Name
@@ -197,6 +172,11 @@ def _conflicts(params: Params) -> list[str]:
         problems.append(
             f"align.max_gap is {params.align.max_gap} but only every {params.extract.stride}th frame is stored "
             "(extract.stride), so that no face could be followed; it must be at least extract.stride"
+        )
+    if params.engine.kind == "dask" and (params.engine.address is None) == (params.engine.cluster is None):
+        problems.append(
+            "engine.kind is dask, which needs either engine.address, of a running scheduler, or engine.cluster, the "
+            "jobs to ask of SLURM; set one of them and leave the other null"
         )
     return problems
 

@@ -39,6 +39,8 @@ ONLY_USER = {
     "albumentations": {"train.augment"},
     "torch": {"pipeline.detector"} | {name for name in MODULES if name.startswith("train")},
     "webdataset": set(),
+    "distributed": {"pipeline.workers.cluster"},
+    "dask_jobqueue": {"pipeline.workers.cluster"},
 }
 
 

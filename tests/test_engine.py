@@ -13,7 +13,7 @@ import pytest
 from pipeline import engine, progress
 from pipeline.contract import UserError
 from pipeline.engine import Failure, Tally
-from pipeline.params import EngineParams
+from pipeline.engine_params import EngineParams
 from tests.engine_tasks import (
     ITEMS,
     dies,

@@ -251,10 +251,11 @@ def one_trial(rows: int, labelled: list[int]) -> tuple[pd.DataFrame, pd.DataFram
 
 def test_a_disagreement_stops_or_skips_or_trims_as_told() -> None:
     labelled, trials = one_trial(10, [0, 3, 4, 6, 8, 9])
+    failures = {"v": (Drop.WORKER_FAILED, "crashed")}
 
     def compare(policy: str, **decoded: int) -> tuple[list[dict[str, object]], dict[tuple[str, Drop], int]]:
         found = {video: mismatch.Decoded(frames=frames) for video, frames in decoded.items()}
-        report, dropped = mismatch.compare(labelled, trials, found, {"v": "bad"}, policy=policy, tolerance=1, stride=3)
+        report, dropped = mismatch.compare(labelled, trials, found, failures, policy=policy, tolerance=1, stride=3)
         return report, reasons(dropped)
 
     with pytest.raises(UserError, match=r"index\.mismatch is error and v_left disagrees: 10 annotation rows, 7 "):
@@ -265,7 +266,7 @@ def test_a_disagreement_stops_or_skips_or_trims_as_told() -> None:
     assert (row["action"], row["decoded_frames"]) == ("trimmed", 7)
     assert dropped == {("v_left", Drop.BEYOND_VIDEO): 2, ("v_left", Drop.NOT_SAMPLED): 1}
     assert compare("error", v=9)[1] == {("v_left", Drop.BEYOND_VIDEO): 1, ("v_left", Drop.NOT_SAMPLED): 2}
-    assert compare("error") == ([], {("v_left", Drop.VIDEO_UNREADABLE): 6})
+    assert compare("error") == ([], {("v_left", Drop.WORKER_FAILED): 6})
 
 
 @given(

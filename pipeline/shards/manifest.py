@@ -18,7 +18,7 @@ FORMAT = 1
 _MOST_BYTES = 1 << 26
 """Of a manifest; one of five thousand shards has two million."""
 
-_LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "torch", "facenet-pytorch")
+LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "torch", "facenet-pytorch")
 """Libraries that the bytes of a shard set depend on; recorded in its manifest."""
 
 Amount = Annotated[int, Ge(0)]
@@ -100,7 +100,7 @@ def write_manifest(folder: Path, params: Params, classes: Sequence[str], lines: 
             "align": params.align.model_dump(exclude={"device"}),
             "shard": params.shard.model_dump(),
         },
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": {name: version(name) for name in LIBRARIES},
     }
     files.write_json(folder / MANIFEST, manifest | {"digest": files.digest_of(manifest)})
 

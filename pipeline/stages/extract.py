@@ -8,6 +8,7 @@ from pipeline.contract import (
     MISMATCH_COLUMNS,
     TRIAL_COLUMNS,
     VIDEO_COLUMNS,
+    Drop,
     Paths,
     escape,
 )
@@ -33,7 +34,7 @@ def extract_all(params: Params) -> None:
         unit="videos",
         engine=params.engine,
     )
-    reasons = {failure.name: failure.reason for failure in tally.failures}
+    reasons = {failure.name: (failure.drop(Drop.VIDEO_UNREADABLE), failure.reason) for failure in tally.failures}
     mismatch, dropped = compare(
         frames,
         trials,

@@ -55,17 +55,17 @@ def _fitting(trials: list[Trial], examined: Mapping[str, Examined]) -> tuple[lis
 
 
 def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Dropped]:
-    reasons = {failure.name: failure.reason for failure in tally.failures}
+    failures = {failure.name: failure for failure in tally.failures}
     return [
         Dropped(
             trial=trial.name,
             split=trial.split,
-            reason=Drop.VIDEO_UNREADABLE,
+            reason=failures[trial.video].drop(Drop.VIDEO_UNREADABLE),
             frames=trial.labelled,
-            detail=reasons[trial.video],
+            detail=failures[trial.video].reason,
         )
         for trial in trials
-        if trial.video in reasons
+        if trial.video in failures
     ]
 
 

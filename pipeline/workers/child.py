@@ -18,7 +18,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     die_with_parent(parent)
     connection: Connection[bytes, bytes] = Connection(descriptor)
-    sys.path[:] = pickle.loads(connection.recv_bytes())
     while True:
         try:
             call = connection.recv_bytes()

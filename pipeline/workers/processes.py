@@ -212,8 +212,7 @@ class _Worker:
                     pass_fds=[descriptor],
                 )
             self._running = process, ours
-        ours.send_bytes(pickle.dumps(sys.path))
-        return process, ours
+            return process, ours
 
 
 def _death(code: int) -> str:
