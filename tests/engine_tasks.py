@@ -103,3 +103,11 @@ def grows(item: str) -> int:
         held.append(b"x" * 1_000_000)
         time.sleep(0.001)
     return len(held)
+
+
+def kills_what_started_it(item: str) -> str:
+    """`us` ends the process that started this one: a Dask worker; `killed` this one alone."""
+    if item == "us":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(3600)
+    return dies(item)
