@@ -201,6 +201,16 @@ def test_a_job_asks_slurm_for_what_was_set(slurm: Path) -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_stays_what_it_was() -> None:
+    """A stage that ends with code 0 is a success to DVC."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from pipeline.workers.cluster import _imported; "
+        "_imported('dask_jobqueue'); raise SystemExit(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.slow
 def test_what_slurm_refuses_and_its_absence_are_told_at_once(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (slurm / "refuse").touch()
     with pytest.raises(UserError, match=r"engine\.cluster: sbatch refuses such a job: sbatch: error: invalid partit"):

@@ -9,6 +9,7 @@ import functools
 import importlib
 import logging
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,12 +119,15 @@ def _client(scheduler: Any) -> Any:
 
 
 def _imported(name: str) -> Any:
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
             f"engine.kind is dask, but {error.name} is not installed; `pip install .[cluster]`, or set it to local"
         ) from None
+    finally:
+        signal.signal(signal.SIGINT, handler)  # importing dask_jobqueue 0.9 makes Ctrl-C exit with code 0
 
 
 class _Tasks(Executor):
