@@ -1,8 +1,8 @@
 """How a build scales: two workers against one, one more video against that video alone, and nothing to do.
 
-    python benchmarks/build.py workers        # the demo's 46 clips: stages index, extract, align and shard, 1 and 2 workers
-    python benchmarks/build.py adding         # 100 videos built, then one added; that video alone
-    python benchmarks/build.py nothing        # `dvc repro` right after `dvc repro`
+    python benchmarks/build.py workers    # the demo's 46 clips: stages index, extract, align and shard, 1 and 2 workers
+    python benchmarks/build.py adding     # 100 videos built, then one added; that video alone
+    python benchmarks/build.py nothing    # `dvc repro` right after `dvc repro`
 
 Every build is of the committed parameters, in a fresh folder with an empty work store, by the same commands as DVC's.
 The 101 videos are the demo's clips with some bytes added at their ends, which no decoder reads.

@@ -87,7 +87,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call the end of its loaders' workers an error
     workers = multiprocessing.active_children()
     for worker in workers:
-        worker.kill()  # an executor would wait for the videos that they work on
+        worker.kill()  # of a loader; the engine ends its own
     for worker in workers:
         worker.join(_PATIENCE_S)
     raise _SignalledError(number)
