@@ -88,9 +88,9 @@ def stands_still(item: str) -> str:
 
 
 def moves_slowly(path: str) -> str:
-    """Ten times longer than a limit of 0.3 s, with a byte now and then."""
+    """Several times longer than a limit of 0.3 s, with a byte now and then."""
     with Path(path).open("w", buffering=1) as stream:
-        for _ in range(30):
+        for _ in range(10):
             time.sleep(0.1)
             stream.write("\n")
     return path

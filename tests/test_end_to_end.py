@@ -21,10 +21,6 @@ def ran(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("built"))
@@ -114,15 +110,6 @@ def test_a_typo_stops_before_any_work_and_names_the_key(project: Project, settin
     for name in names:
         assert name in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-
-
-def test_shards_are_the_same_bytes_for_any_folder_and_worker_count(built: Project, tmp_path: Path) -> None:
-    expected = contents(built.folder / "data/shards/demo")
-    for workers in (1, 2):
-        other = copy_project(tmp_path / f"a folder for {workers}")
-        other.set_params({"engine.workers": workers})
-        other.dvc("repro", "shard")
-        assert contents(other.folder / "data/shards/demo") == expected
 
 
 def test_a_teammate_trains_from_the_shards_alone(project: Project, tmp_path: Path) -> None:

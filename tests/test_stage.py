@@ -272,7 +272,7 @@ def test_stages_on_a_full_disk_stop_and_go_on_once_it_is_larger(tmp_path: Path) 
     (tmp_path / "growing.py").write_text(GROWING)
     project = copy_project(tmp_path, clips=("demo-001", "demo-029"))
     (tmp_path / "data/demo/raw").rename(tmp_path / "raw")
-    project.set_params({"index.raw": "raw", "extract.stride": 60, "align.max_gap": 60, "shard.samples_per_shard": 3})
+    project.set_params({"index.raw": "raw", "extract.stride": 60, "shard.samples_per_shard": 3})
     results = {}
     for disk in ("store", "data"):
         store = disk if disk == "store" else ""
