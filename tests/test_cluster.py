@@ -74,8 +74,8 @@ def running_cluster(folder: Path, *, workers: int) -> Iterator[tuple[str, list["
     folder.mkdir()
     told = folder / "scheduler.json"
     with ExitStack() as stack:
-        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        stack.enter_context(started("scheduler", *options, "--scheduler-file", str(told), folder=folder))
+        here = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        stack.enter_context(started("scheduler", *here, "--scheduler-file", str(told), folder=folder))
         while not (told.exists() and told.read_text().endswith("}")):
             time.sleep(0.05)
         options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder))

@@ -47,7 +47,13 @@ def run(
     memory_gb: float | None = None,
 ) -> Tally[Any]:
     how = EngineParams(
-        kind="local", workers=workers, max_failures=max_failures, timeout_s=timeout_s, memory_gb=memory_gb
+        kind="local",
+        workers=workers,
+        max_failures=max_failures,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        address=None,
+        cluster=None,
     )
     return engine.run_all(task, items, name=str, label="align", unit="videos", engine=how)
 
