@@ -1,7 +1,7 @@
 """A `concurrent.futures` executor of processes that are isolated from each other.
 
 One that dies costs the task it worked on, is replaced, and breaks nothing else; the standard library's pool fails as a
-whole (docs/decisions/016).
+whole (docs/decisions/017).
 """
 
 import collections
