@@ -74,7 +74,12 @@ def linger(path: str) -> None:
 
 
 def stands_still(item: str) -> str:
-    """Each in its own way: in a system call, in Python, in the decoder that waits for a pipe's first byte."""
+    """Each in its own way: in a system call, in Python, in the decoder that waits for a pipe's first byte.
+
+    `fails` does not; it raises an error.
+    """
+    if item == "fails":
+        raise UserError("fails")
     if item == "sleeps":
         time.sleep(3600)
     if item == "spins":

@@ -132,7 +132,7 @@ def test_what_takes_too_much_memory_is_ended() -> None:
 @pytest.mark.timeout(60)
 def test_an_error_ends_at_once_what_is_still_under_way() -> None:
     with pytest.raises(UserError, match="1 failed"):
-        run(stands_still, ["sleeps", "\0.mp4"])
+        run(stands_still, ["sleeps", "fails"])
 
 
 def test_a_full_disk_ends_the_run_whatever_the_budget() -> None:
