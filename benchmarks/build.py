@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from tests.projects import Project, copy_project, environment  # noqa: E402
 
 STAGES = ("index", "extract", "align", "shard")
+Changes = dict[str, int]
 VIDEOS = 100
 ANNOTATIONS = Path("annotations/EXPR_Set/Train_Set")
 
@@ -32,18 +33,20 @@ def main() -> None:
     """Prints a Markdown table of seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=MEASURES)
+    parser.add_argument("--stride", type=int, help="of the frames (default: that of params.yaml)")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        MEASURES[arguments.what](Path(folder))
+        changes = {"extract.stride": arguments.stride} if arguments.stride else {}
+        MEASURES[arguments.what](Path(folder), changes)
 
 
-def measure_workers(folder: Path) -> None:
+def measure_workers(folder: Path, changes: Changes) -> None:
     """One worker and two, on everything; the shards must be the same."""
     seconds = {}
     projects = {}
     for workers in (1, 2):
-        projects[workers] = project(folder / str(workers), workers)
+        projects[workers] = project(folder / str(workers), {"engine.workers": workers} | changes)
         seconds[workers] = build(projects[workers])
     assert shards(projects[1]) == shards(projects[2])
     print("| stage | 1 worker, s | 2 workers, s | ratio |\n|---|---|---|---|")
@@ -54,9 +57,9 @@ def measure_workers(folder: Path) -> None:
     print(f"| all | {one:.1f} | {two:.1f} | {one / two:.2f} |")
 
 
-def measure_adding(folder: Path) -> None:
+def measure_adding(folder: Path, changes: Changes) -> None:
     """The build of 100 videos, then of 101; and of the last one alone."""
-    many, alone = (raw_project(folder / name, workers=0) for name in ("many", "alone"))
+    many, alone = (raw_project(folder / name, changes) for name in ("many", "alone"))
     for number in range(VIDEOS):
         add_video(many, number)
     add_video(alone, VIDEOS)
@@ -69,25 +72,25 @@ def measure_adding(folder: Path) -> None:
         print(f"| {name} | {' | '.join(f'{each:.1f}' for each in seconds.values())} | {sum(seconds.values()):.1f} |")
 
 
-def measure_nothing(folder: Path) -> None:
+def measure_nothing(folder: Path, changes: Changes) -> None:
     """`dvc repro shard`, twice."""
-    whole = project(folder / "whole", workers=0)
+    whole = project(folder / "whole", changes)
     for name in ("everything", "nothing"):
         began = time.perf_counter()
         whole.dvc("repro", "shard")
         print(f"{name} to do: {time.perf_counter() - began:.1f} s", flush=True)
 
 
-def project(folder: Path, workers: int) -> Project:
+def project(folder: Path, changes: Changes) -> Project:
     """The project with the demo set."""
     made = copy_project(folder, clips=None)
-    made.set_params({"engine.workers": workers})
+    made.set_params(changes)
     return made
 
 
-def raw_project(folder: Path, workers: int) -> Project:
+def raw_project(folder: Path, changes: Changes) -> Project:
     """The project with an empty raw set."""
-    made = project(folder, workers)
+    made = project(folder, changes)
     shutil.rmtree(folder / "data/demo/raw")
     (folder / "data/demo/raw" / ANNOTATIONS).mkdir(parents=True)
     return made
