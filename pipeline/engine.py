@@ -73,7 +73,7 @@ def run_all(
         max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
-        UserError: if more items fail, if a worker process dies, or if the disk is full.
+        UserError: if more items fail, if a worker process dies, or if the disk refuses.
     """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
             "a worker process died, most likely for lack of memory; lower engine.workers and start again: "
             "finished videos are not redone"
         ) from error
-    if isinstance(error, OSError) and disk.is_full(error):
+    if isinstance(error, OSError) and disk.ends_all(error):
         raise UserError(disk.told(error)) from error
     return _told(error)
 
