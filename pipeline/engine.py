@@ -73,7 +73,7 @@ def run_all(
         max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
-        UserError: if more items fail, if the disk is full, or if there is nobody to do the work.
+        UserError: if more items fail, if the disk refuses, or if there is nobody to do the work.
     """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
@@ -109,7 +109,7 @@ def _failure(name: str, error: Exception) -> Failure:
     """An item's failure; raises instead where going on would be useless."""
     if isinstance(error, NobodyWorksError):
         raise error
-    if isinstance(error, OSError) and disk.is_full(error):
+    if isinstance(error, OSError) and disk.ends_all(error):
         raise UserError(disk.told(error)) from error
     return Failure(name=name, reason=told(error), died=isinstance(error, WorkerFailedError))
 

@@ -13,13 +13,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pipeline
 from pipeline.contract import UserError
-from pipeline.shards.manifest import LIBRARIES
+from pipeline.libraries import recorded_versions
 from pipeline.store import work_store
 from pipeline.workers.limits import Limits
 from pipeline.workers.processes import Processes
@@ -116,8 +115,4 @@ def _versions() -> dict[str, str]:
     root = Path(pipeline.__file__).parent
     for path in sorted(root.rglob("*.py")):
         code.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-    found = {_CODE: code.hexdigest()[:12], "Python": platform.python_version()}
-    for library in LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[library] = version(library)
-    return found
+    return {_CODE: code.hexdigest()[:12], "Python": platform.python_version()} | recorded_versions()
