@@ -15,8 +15,10 @@ from pipeline.contract import UserError
 from tests.shard_sets import params, write_shard_set
 from train import checkpoint, loop
 from train.fit import epoch_batches, fit, predict_split, prepare
-from train.methods import Losses
+from train.methods import Given, Losses
+from train.methods.ce import CE
 from train.networks import Networks
+from train.outputs import Outputs
 
 TINY = {"image_size": 32, "batch_size": 8, "networks": 1, "epochs": 2, "workers": 0, "device": "cpu"}
 
@@ -83,11 +85,11 @@ def test_batches_of_an_epoch_are_a_function_of_parameters(shard_set: Path) -> No
     assert all(np.array_equal(a, b) for a, b in zip(batches, epoch_batches(run, 3), strict=True))
 
 
-class Explodes:
+class Explodes(CE):
     """A method whose loss is not a number."""
 
-    def losses(self, logits_kbc: torch.Tensor, labels_b: torch.Tensor, **_: object) -> Losses:
-        bad = logits_kbc.sum() * float("nan")
+    def losses(self, outputs: Outputs, given: Given) -> Losses:
+        bad = outputs.logits_kbc.sum() * float("nan")
         return Losses(bad, bad, bad)
 
 
@@ -97,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_samples(shard
     with pytest.raises(UserError, match=r"the loss is nan in epoch 0 \(batch of train-video.*no step was taken"):
         loop.train_epoch(
             run.networks,
-            Explodes(),  # type: ignore[arg-type]
+            Explodes(),
             run.train_stream.batches(0, epoch_batches(run, 0)),
             torch.optim.Adam(run.networks.parameters()),
             epoch=0,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.contract import UserError
 from train import loop
 from train.networks import Networks, load_backbone
+from train.outputs import Needs
 from train.stream import Batch
 
 torch.set_num_threads(1)
@@ -73,11 +74,30 @@ def test_networks_differ_and_do_not_depend_on_how_many_there_are() -> None:
 def test_forward_stacks_what_the_networks_say() -> None:
     networks = Networks("resnet18", networks=3, classes=CLASSES, seed=0).eval()
     with torch.no_grad():
-        logits = networks(pictures())
+        logits = networks(pictures()).logits_kbc
         assert logits.shape == (3, 2, CLASSES)
         torch.testing.assert_close(logits[1], networks.networks[1](pictures()))
         networks.networks = nn.ModuleList(networks.networks[k] for k in (2, 0, 1))
-        torch.testing.assert_close(networks(pictures()), logits[[2, 0, 1]])
+        torch.testing.assert_close(networks(pictures()).logits_kbc, logits[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
+def test_outputs_are_those_of_torchvisions_forward(name: str) -> None:
+    networks = Networks(name, networks=2, classes=CLASSES, seed=0).eval()
+    each = list(networks.networks)
+    heads = [[layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1] for network in each]
+    with torch.no_grad():
+        outputs = networks(pictures(), Needs(features=True, attention=networks.attention))
+        assert outputs.features_kbd.shape == (2, 2, networks.features)
+        assert torch.equal(outputs.logits_kbc, torch.stack([network(pictures()) for network in each]))
+        from_features = [head(features) for head, features in zip(heads, outputs.features_kbd, strict=True)]
+        assert torch.equal(outputs.logits_kbc, torch.stack(from_features))
+        if networks.attention:
+            biases = torch.stack([head.bias for head in heads])[:, None]
+            means = outputs.attention_kbchw.mean((-2, -1)) + biases
+            torch.testing.assert_close(means, outputs.logits_kbc, rtol=1e-4, atol=1e-5)
+        assert networks(pictures())[1:] == (None, None)
+    assert networks.attention == (name != "mobilenet_v3_small")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -93,7 +113,7 @@ def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: 
     assert positions.tolist() == [4, 1]
     assert probabilities.dtype == np.float32
     with torch.no_grad():
-        expected = networks.eval()(compute.inputs(faces)).softmax(-1).numpy()
+        expected = networks.eval()(compute.inputs(faces)).logits_kbc.softmax(-1).numpy()
     np.testing.assert_allclose(probabilities, expected, atol=0.03 if bf16 else 1e-5)
 
 
@@ -111,7 +131,7 @@ def test_groups_hold_every_parameter_once() -> None:
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
 def test_other_backbones(name: str) -> None:
     networks = Networks(name, networks=1, classes=CLASSES, seed=0)
-    assert networks.eval()(pictures(1)).shape == (1, 1, CLASSES)
+    assert networks.eval()(pictures(1)).logits_kbc.shape == (1, 1, CLASSES)
 
 
 def old_msceleb(states: list[State]) -> dict[str, Any]:

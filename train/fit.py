@@ -1,7 +1,7 @@
 """A whole training run: data, networks and method put together, epochs, and what is kept of each."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.shards.reading import ShardReader
 from pipeline.shards.verification import require_verified
 from train import checkpoint, loop, metrics
 from train.augment import Augment
-from train.methods import METHODS
+from train.methods import METHODS, Method, Setting
 from train.networks import Networks, load_backbone
 from train.noise import noisy_labels
 from train.schedules import learning_rate
@@ -49,6 +49,7 @@ class Run:
     train: Split
     val: Split
     networks: Networks
+    method: Method
     compute: loop.Compute
     train_stream: Stream
     val_stream: Stream
@@ -84,11 +85,18 @@ def prepare(params: TrainParams, folder: Path) -> Run:
             print(f"init: network {number + 1} took {report.matched} of {report.total} tensors from {params.init}")
     compute = loop.Compute.choose(device=params.device, precision=params.precision)
     augment = Augment(original=params.compat == "original")
+    setting = Setting(
+        keys=train.reader.samples["key"],
+        classes=classes,
+        features=networks.features,
+        attention=networks.attention,
+    )
     return Run(
         params=params,
         train=train,
         val=val,
         networks=compute.place(networks),
+        method=METHODS[params.method].build(params, setting).to(compute.device),
         compute=compute,
         train_stream=_stream(params, train, augment),
         val_stream=_stream(params, val, None),
@@ -121,12 +129,12 @@ def fit(run: Run, models: Path) -> list[dict[str, Any]]:
     Returns:
         One row an epoch: coefficients, learning rates, losses, accuracies, agreement, seconds.
     """
-    params = run.params
-    method = METHODS[params.method](params)
+    params, method = run.params, run.method
     epochs = params.epochs + (params.compat == "original")
-    optimizer = torch.optim.Adam(
-        run.networks.parameter_groups(lr_backbone=params.lr_backbone, lr_head=params.lr_head), fused=True
-    )
+    groups = run.networks.parameter_groups(lr_backbone=params.lr_backbone, lr_head=params.lr_head)
+    if own := list(method.parameters()):
+        groups.append({"params": own, "lr": params.lr_head})
+    optimizer = torch.optim.Adam(groups, fused=True)
     initial = [group["lr"] for group in optimizer.param_groups]
     rows: list[dict[str, Any]] = []
     with Progress("train", epochs * len(epoch_batches(run, 0)), unit="batches") as progress:
@@ -144,8 +152,8 @@ def fit(run: Run, models: Path) -> list[dict[str, Any]]:
                 name_samples=lambda positions: run.train.reader.samples["key"].iloc[positions.numpy()].tolist(),
                 on_batch=_reporter(progress, epoch, epochs, rows),
             )
-            rates = dict(zip(("lr_backbone", "lr_head"), (g["lr"] for g in optimizer.param_groups), strict=True))
-            rows.append({"epoch": epoch} | method.coefficients(epoch) | rates | asdict(summary) | validate(run))
+            rates = dict(zip(("lr_backbone", "lr_head"), (g["lr"] for g in optimizer.param_groups[:2]), strict=True))
+            rows.append({"epoch": epoch} | method.coefficients(epoch) | rates | summary | validate(run))
             checkpoint.save_weights(models / "last.safetensors", run.networks)
             if rows[-1]["val_f1"] >= max(row["val_f1"] for row in rows):
                 checkpoint.keep_as_best(models)

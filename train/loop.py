@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pipeline.contract import UserError
-from train.methods import Losses, Method
+from train.methods import Given, Losses, Method
 from train.networks import Networks
 from train.stream import Batch
+from train.tally import Tally, measures
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -54,18 +55,6 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpochSummary:
-    """Means over the samples of one training epoch."""
-
-    loss: float
-    supervision: float
-    consistency: float
-    train_accuracy: float
-    agree_all: float
-    seconds: float
-
-
 def train_epoch(
     networks: Networks,
     method: Method,
@@ -77,56 +66,47 @@ def train_epoch(
     class_weights_c: Tensor | None,
     name_samples: Callable[[Tensor], list[str]],
     on_batch: Callable[[float], None],
-) -> EpochSummary:
+) -> dict[str, float]:
     """Trains on every batch once.
 
     Args:
         networks: trained in place.
         method: gives the losses.
         batches: of one epoch.
-        optimizer: over the networks' parameters.
+        optimizer: over the parameters of the networks and of the method.
         epoch: from 0.
         compute: device and precision; losses are always float32.
         class_weights_c: for the supervision, or None.
         name_samples: keys of a batch's positions, for messages.
         on_batch: told each batch's loss.
 
+    Returns:
+        Means over the samples by the names of `tally.measures`, and the epoch's seconds.
+
     Raises:
         UserError: before the step, if a loss is not finite.
     """
     networks.train()
-    began = time.monotonic()
-    sums, seen = torch.zeros(5, dtype=torch.float64), 0
+    began, tally = time.monotonic(), Tally()
     for batch in batches:
-        labels_b = batch.labels_b.to(compute.device, non_blocking=True)
+        given = Given(
+            labels_b=batch.labels_b.to(compute.device, non_blocking=True),
+            positions_b=batch.positions_b.to(compute.device, non_blocking=True),
+            epoch=epoch,
+            class_weights_c=class_weights_c,
+        )
         with compute.autocast():
-            logits_kbc = networks(compute.inputs(batch.pictures_bchw))
-        losses = method.losses(logits_kbc, labels_b, epoch=epoch, class_weights_c=class_weights_c)
+            outputs = networks(method.views(compute.inputs(batch.pictures_bchw), given), method.needs)
+        losses = method.losses(outputs, given)
         _require_finite(losses, epoch, batch, name_samples)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        size = len(labels_b)
-        sums += size * _measures(losses, logits_kbc.detach(), labels_b)
-        seen += size
+        outputs = outputs.detached()
+        method.observe(outputs, given)
+        tally.add(measures(losses, outputs, given))
         on_batch(float(losses.total.detach()))
-    loss, supervision, consistency, accuracy, agree = (sums / seen).tolist()
-    return EpochSummary(
-        loss=loss,
-        supervision=supervision,
-        consistency=consistency,
-        train_accuracy=accuracy,
-        agree_all=agree,
-        seconds=time.monotonic() - began,
-    )
-
-
-def _measures(losses: Losses, logits_kbc: Tensor, labels_b: Tensor) -> Tensor:
-    ensemble_b = logits_kbc.float().softmax(-1).mean(0).argmax(-1)
-    predictions_kb = logits_kbc.argmax(-1)
-    agree_b = (predictions_kb == predictions_kb[0]).all(0)
-    shares = [(ensemble_b == labels_b).float().mean(), agree_b.float().mean()]
-    return torch.stack([*(part.detach() for part in losses), *shares]).double().cpu()
+    return tally.means() | {"seconds": time.monotonic() - began}
 
 
 def _require_finite(losses: Losses, epoch: int, batch: Batch, name_samples: Callable[[Tensor], list[str]]) -> None:
@@ -148,8 +128,8 @@ def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> t
     positions: list[Tensor] = []
     for batch in batches:
         with compute.autocast():
-            logits_kbc = networks(compute.inputs(batch.pictures_bchw))
-        parts.append(logits_kbc.float().softmax(-1).cpu())
+            outputs = networks(compute.inputs(batch.pictures_bchw))
+        parts.append(outputs.logits_kbc.float().softmax(-1).cpu())
         positions.append(batch.positions_b)
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from pipeline.contract import UserError
+from train.outputs import Needs, Outputs
 
 T = TypeVar("T")
 
@@ -25,6 +26,12 @@ _HEADS = {"fc", "feature", "classifier"}
 
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter: nothing reads it, and checkpoints older than PyTorch 0.4.1 lack it."""
+
+
+LOGITS = Needs()
+
+_POOLING = "avgpool"
+"""What torchvision calls the layer between the last feature map and the head."""
 
 
 class Networks(nn.Module):
@@ -42,9 +49,19 @@ class Networks(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(_new_network(backbone, classes, seed, k) for k in range(networks))
 
-    def forward(self, pictures_bchw: Tensor) -> Tensor:
-        """Logits of every network, K x B x C."""
-        return torch.stack([network(pictures_bchw) for network in self.networks])
+    @property
+    def features(self) -> int:
+        """D, the width of what a network's last linear layer is given."""
+        return _linears(self.networks[0])[-1].in_features
+
+    @property
+    def attention(self) -> bool:
+        """Whether class activation maps can be had: MobileNet's head has a hidden layer, and none."""
+        return len(_linears(self.networks[0])) == 1
+
+    def forward(self, pictures_bchw: Tensor, needs: Needs = LOGITS) -> Outputs:
+        """What every network says about every picture: the logits, and what else is needed."""
+        return Outputs.joined([_outputs_of(network, pictures_bchw, needs) for network in self.networks], axis=0)
 
     def parameter_groups(self, lr_backbone: float, lr_head: float) -> list[dict[str, Any]]:
         """Two groups for an optimiser, backbones then heads; together every parameter, once."""
@@ -112,6 +129,32 @@ def _new_network(backbone: str, classes: int, seed: int, k: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int.from_bytes(digest[:4]))
         return get_model(backbone, weights=None, num_classes=classes)
+
+
+def _outputs_of(network: nn.Module, pictures_bchw: Tensor, needs: Needs) -> Outputs:
+    """One network's outputs, K = 1.
+
+    torchvision's ResNets, MobileNets and EfficientNets run their children in order: layers to the last feature map, a
+    pooling, and a head that ends in a linear layer.
+    """
+    children = dict(network.named_children())
+    maps_bdhw = pictures_bchw
+    while (name := next(iter(children))) != _POOLING:
+        maps_bdhw = children.pop(name)(maps_bdhw)
+    pooling, head = children.values()
+    last = _linears(head)[-1]
+    features_bd = pooling(maps_bdhw).flatten(1)
+    for layer in list(head)[:-1] if isinstance(head, nn.Sequential) else []:
+        features_bd = layer(features_bd)
+    return Outputs(
+        last(features_bd)[None],
+        features_bd[None] if needs.features else None,
+        torch.einsum("bdhw,cd->bchw", maps_bdhw, last.weight)[None] if needs.attention else None,
+    )
+
+
+def _linears(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
 
 
 def _is_head(key: str) -> bool:

@@ -1,0 +1,50 @@
+"""What K networks say about a batch, and how much of it somebody needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What is wanted besides logits; nothing else is kept."""
+
+    features: bool = False
+    attention: bool = False
+
+
+class Outputs(NamedTuple):
+    """In each tensor the first axis is the network and the second the sample, so that ranks can be joined along it.
+
+    Attributes:
+        logits_kbc: K networks, B samples, C classes.
+        features_kbd: what the last linear layer is given, D numbers a sample; None unless needed.
+        attention_kbchw: class activation maps: the last linear layer without its bias at every place of the last
+            feature map (Zhou et al. 2016), H x W; None unless needed.
+    """
+
+    logits_kbc: Tensor
+    features_kbd: Tensor | None = None
+    attention_kbchw: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Outputs]", axis: int) -> "Outputs":
+        """The outputs of several networks (axis 0), or for several batches (axis 1), as one."""
+        return cls(
+            torch.cat([part.logits_kbc for part in parts], axis),
+            _joined([part.features_kbd for part in parts], axis),
+            _joined([part.attention_kbchw for part in parts], axis),
+        )
+
+    def detached(self) -> "Outputs":
+        """The same numbers without their history."""
+        rest = (None if tensor is None else tensor.detach() for tensor in self[1:])
+        return Outputs(self.logits_kbc.detach(), *rest)
+
+
+def _joined(parts: list[Tensor | None], axis: int) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors, axis) if tensors else None
