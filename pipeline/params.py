@@ -1,40 +1,32 @@
 """The typed parameters of every stage and of training, and the checking of params.yaml. Values live there, not here."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.complaints import explain
 from pipeline.contract import UserError
+from pipeline.fields import Count, Group, Name, Positive, Share, Switch
+from pipeline.method_params import (
+    ANY_NETWORKS,
+    NETWORKS_OF,
+    EacParams,
+    JocorParams,
+    LtnetParams,
+    NctParams,
+    RayleighParams,
+    ScnParams,
+)
 
 PARAMS_FILE = Path("params.yaml")
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Count = Annotated[int, Ge(1)]
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 
-
-def _switched(value: object) -> object:
-    """YAML 1.1 reads a bare on or off as a truth value."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-Switch = Annotated[Literal["on", "off"], BeforeValidator(_switched)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class IndexParams(_Group):
+class IndexParams(Group):
     """Which raw set is read, and what is done when its counts disagree."""
 
     layout: Literal["affwild2"]
@@ -45,7 +37,7 @@ class IndexParams(_Group):
     tolerance: Annotated[int, Ge(0)]
 
 
-class ExtractParams(_Group):
+class ExtractParams(Group):
     """Frames as they are taken from the videos."""
 
     stride: Count
@@ -53,7 +45,7 @@ class ExtractParams(_Group):
     quality: Annotated[int, Ge(50), Le(100)]
 
 
-class AlignParams(_Group):
+class AlignParams(Group):
     """Face detection, the choice of the subject, and the crop."""
 
     min_face: Annotated[int, Ge(12), Le(1024)]
@@ -70,7 +62,7 @@ class AlignParams(_Group):
     device: Literal["auto", "cpu", "cuda"]
 
 
-class ShardParams(_Group):
+class ShardParams(Group):
     """How samples are laid into shards."""
 
     seed: Annotated[int, Ge(0)]
@@ -78,53 +70,75 @@ class ShardParams(_Group):
     effective_beta: Annotated[float, Ge(0), Lt(1)]
 
 
-class EngineParams(_Group):
+class EngineParams(Group):
     """How work is spread; never what comes out."""
 
     workers: Annotated[int, Ge(0)]
     max_failures: Annotated[int, Ge(0)]
 
 
-class EvaluateParams(_Group):
+class EvaluateParams(Group):
     """How scores are estimated."""
 
     bootstrap: Annotated[int, Ge(100), Le(100_000)]
 
 
-class ReportParams(_Group):
+class ReportParams(Group):
     """What the report shows."""
 
     faces_per_class: Annotated[int, Ge(1), Le(50)]
 
 
-class TrainParams(_Group):
+class TrainParams(Group):
     """Everything that training depends on: the top-level keys of params.yaml."""
 
     dataset: Name
-    method: Literal["cct", "ce"]
+    method: Literal[
+        "cct", "ce", "coteaching", "coteaching_plus", "decoupling", "eac", "jocor", "ltnet", "nct", "rayleigh", "scn"
+    ]
     networks: Annotated[int, Ge(1), Le(16)]
     beta: Annotated[float, Ge(0), Le(100)]
     lambda_max: Share
     rampup: Annotated[float, Gt(0)] | None
     after_rampup: Literal["hold", "fall"]
     compat: Literal["paper", "original"]
+    distill: Switch
+    forget_rate: Share | None
+    forget_epochs: Annotated[float, Ge(0), Lt(float("inf"))]
+    warmup: Annotated[int, Ge(0)]
+    jocor: JocorParams
+    nct: NctParams
+    scn: ScnParams
+    ltnet: LtnetParams
+    rayleigh: RayleighParams
+    eac: EacParams
     epochs: Count
     iterations_per_epoch: Count | None
     batch_size: Count
     image_size: Annotated[int, Ge(32), Le(224)]
-    backbone: Literal["resnet18", "resnet34", "resnet50"]
+    backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"]
     init: str | None
     lr_backbone: Positive
     lr_head: Positive
     lr_decay: Annotated[float, Gt(0), Le(1)]
     balance: Literal["none", "oversample", "class_weights"]
-    noise_kind: Literal["none", "symmetric", "pair"]
+    noise_kind: Literal["none", "symmetric", "pair", "confusion", "list"]
     noise_rate: Share
     noise_unit: Literal["frame", "segment", "video"]
+    noise_matrix: str | None
+    noise_list: str | None
     seed: Annotated[int, Ge(0)]
     precision: Literal["float32", "bf16"]
     device: Literal["auto", "cpu", "cuda"]
     workers: Annotated[int, Ge(0), Le(256)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_number_of_networks(cls, raw: Any) -> Any:
+        """`networks: null` is as many as the method is defined for."""
+        if isinstance(raw, Mapping) and "networks" in raw and raw["networks"] is None:
+            return {**raw, "networks": NETWORKS_OF.get(str(raw.get("method")), ANY_NETWORKS)}
+        return raw
 
 
 class Params(TrainParams):
@@ -162,7 +176,7 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
     try:
         params = Params.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [f"{source}: {_explain(details)}" for details in error.errors()]
+        problems = [f"{source}: {explain(details, Params)}" for details in error.errors()]
         raise UserError("\n".join(problems)) from None
     for problem in _conflicts(params):
         raise UserError(f"{source}: {problem}")
@@ -170,11 +184,12 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
 
 
 def _conflicts(params: Params) -> list[str]:
-    problems = []
-    if params.noise_kind == "none" and params.noise_rate > 0:
+    problems = _noise_conflicts(params)
+    own = NETWORKS_OF.get(params.method, params.networks)
+    if params.networks != own and params.method != "eac":
         problems.append(
-            f"noise_rate is {params.noise_rate:g} but noise_kind is none; "
-            "choose symmetric or pair, or set noise_rate to 0"
+            f"method {params.method} is defined for {own} network{'s' if own > 1 else ''}, networks is "
+            f"{params.networks}; set networks to {own} or null"
         )
     if params.align.max_gap < params.extract.stride:
         problems.append(
@@ -184,61 +199,19 @@ def _conflicts(params: Params) -> list[str]:
     return problems
 
 
-def _explain(details: ErrorDetails) -> str:
-    location = [str(part) for part in details["loc"] if not str(part).startswith("constrained-")]
-    group = _group_at(location[:-1])
-    key, name = ".".join(location), location[-1]
-    if details["type"] in ("extra_forbidden", "invalid_key"):
-        close = difflib.get_close_matches(name, group.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(group.model_fields)}"
-        return f"unknown key {key!r}; {hint}"
-    if name not in group.model_fields:
-        location = location[:-1]
-        key, name, group = ".".join(location), location[-1], _group_at(location[:-1])
-    allowed = _allowed(group.model_fields[name].annotation, group.model_fields[name].metadata)
-    if details["type"] == "missing":
-        return f"key {key!r} is missing; it must be {allowed}"
-    return f"{key} must be {allowed}, got {details['input']!r}"
-
-
-def _group_at(location: list[str]) -> type[BaseModel]:
-    group: type[BaseModel] = Params
-    for name in location:
-        child = group.model_fields[name].annotation if name in group.model_fields else None
-        if isinstance(child, type) and issubclass(child, BaseModel):
-            group = child
-    return group
-
-
-def _allowed(annotation: Any, metadata: list[Any]) -> str:
-    """What a field accepts, in words: `a number in [0, 1]`, `one of cct, ce`."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *extra = get_args(annotation)
-        return _allowed(inner, [*metadata, *extra])
-    if origin is Literal:
-        return f"one of {', '.join(map(str, get_args(annotation)))}"
-    if origin in (Union, UnionType):
-        parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
-        return " or ".join(parts)
-    if annotation is str:
-        pattern = next((entry.pattern for entry in metadata if isinstance(entry, StringConstraints)), None)
-        return f"text that matches {pattern}" if pattern else "text"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"a group with the keys {', '.join(annotation.model_fields)}"
-    return ("a whole number" if annotation is int else "a number") + _range(metadata)
-
-
-def _range(metadata: list[Any]) -> str:
-    low, high = "(-inf", "inf)"
-    for bound in metadata:
-        match bound:
-            case Ge(ge=value):
-                low = f"[{value:g}"
-            case Gt(gt=value):
-                low = f"({value:g}"
-            case Le(le=value):
-                high = f"{value:g}]"
-            case Lt(lt=value):
-                high = f"{value:g})"
-    return f" in {low}, {high}"
+def _noise_conflicts(params: Params) -> list[str]:
+    problems = []
+    kind, drawn = params.noise_kind, params.noise_kind in ("symmetric", "pair")
+    if not drawn and params.noise_rate > 0:
+        reason = {"none": "", "confusion": " (noise_matrix holds the rates)", "list": " (noise_list is the noise)"}
+        problems.append(
+            f"noise_rate is {params.noise_rate:g} but noise_kind is {kind}{reason[kind]}; "
+            "choose symmetric or pair, or set noise_rate to 0"
+        )
+    for needed, key in (("confusion", "noise_matrix"), ("list", "noise_list")):
+        value = getattr(params, key)
+        if kind == needed and value is None:
+            problems.append(f"noise_kind is {kind}, so {key} must name a CSV file; it is null")
+        if kind != needed and value is not None:
+            problems.append(f"{key} is {value} but noise_kind is {kind}; set noise_kind to {needed}, or {key} to null")
+    return problems

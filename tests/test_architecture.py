@@ -22,6 +22,7 @@ LONGEST_FILE, LONGEST_FUNCTION, LONGEST_STAGE = 250, 40, 80
 ALLOWED_IN_TRAIN = {
     "contract",
     "params",
+    "method_params",
     "files",
     "shards",
     "tables",

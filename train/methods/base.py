@@ -114,16 +114,31 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def supervision(logits_kbc: Tensor, labels_b: Tensor, class_weights_c: Tensor | None) -> Tensor:
-    """The sum over networks of the mean cross-entropy (CCT, Eq. 2).
+def cross_entropies(logits_kbc: Tensor, labels_kb: Tensor) -> Tensor:
+    """Cross-entropy of every network and sample, K x B; labels of all networks alike may be given as B."""
+    labels_kb = labels_kb.expand(logits_kbc.shape[:2])
+    return functional.cross_entropy(logits_kbc.transpose(1, 2), labels_kb, reduction="none")
 
-    The mean is that of torch's `CrossEntropyLoss(weight)`: Σ w_y CE / Σ w_y over the batch. A batch whose
-    labels weigh nothing costs 0.
-    """
-    losses_kb = functional.cross_entropy(
-        logits_kbc.transpose(1, 2), labels_b.expand(len(logits_kbc), -1), reduction="none"
-    )
-    if class_weights_c is None:
-        return losses_kb.mean(1).sum()
-    weights_b = class_weights_c.to(losses_kb)[labels_b]
-    return (losses_kb * weights_b).sum() / weights_b.sum().clamp_min(torch.finfo(weights_b.dtype).tiny)
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p ‖ q) from log-probabilities over the last axis; gradients flow to both."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def sample_weights(given: Given, like: Tensor) -> Tensor:
+    """The class weight of every sample's given label, B; ones without class weights."""
+    if given.class_weights_c is None:
+        return torch.ones_like(given.labels_b, dtype=like.dtype)
+    return given.class_weights_c.to(like)[given.labels_b]
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Σ w v / Σ w over the last axis, as torch's `CrossEntropyLoss(weight)`; 0, without gradient, if nothing weighs."""
+    weights = weights.expand_as(values)
+    return (values * weights).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def supervision(logits_kbc: Tensor, given: Given) -> Tensor:
+    """The sum over networks of the mean cross-entropy (CCT, Eq. 2), by class weights where there are any."""
+    losses_kb = cross_entropies(logits_kbc, given.labels_b)
+    return weighted_mean(losses_kb, sample_weights(given, losses_kb)).sum()

@@ -5,7 +5,7 @@ from typing import Self
 from torch import Tensor
 
 from pipeline.params import TrainParams
-from train.methods.base import Given, Losses, Method, Setting, full_precision, supervision
+from train.methods.base import Given, Losses, Method, Setting, divergence, full_precision, supervision
 from train.outputs import Outputs
 from train.schedules import AfterRampUp, ramp_up, ramp_up_epoch
 
@@ -47,7 +47,7 @@ class CCT(Method):
     def losses(self, outputs: Outputs, given: Given) -> Losses:
         """See `Method.losses`. Class weights act on the supervision alone; both parts carry `scale`."""
         logits_kbc = full_precision(outputs.logits_kbc)
-        supervised = self.scale * supervision(logits_kbc, given.labels_b, given.class_weights_c)
+        supervised = self.scale * supervision(logits_kbc, given)
         consistent = self.scale * consistency(logits_kbc)
         weight = self._lambda(given.epoch)
         total = (1 - weight) * supervised + weight * consistent
@@ -70,5 +70,4 @@ class CCT(Method):
 def consistency(logits_kbc: Tensor) -> Tensor:
     """Σ_j Σ_{k≠j} mean_B KL(p_k ‖ p_j) (Eq. 3); gradients flow through both sides; 0 for equal logits."""
     log_p = logits_kbc.log_softmax(-1)
-    gaps_kjbc = log_p[:, None] - log_p[None, :]
-    return (log_p.exp()[:, None] * gaps_kjbc).sum((0, 1, 3)).mean()
+    return divergence(log_p[:, None], log_p[None, :]).sum((0, 1)).mean()

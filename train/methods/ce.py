@@ -17,5 +17,5 @@ class CE(Method):
 
     def losses(self, outputs: Outputs, given: Given) -> Losses:
         """See `Method.losses`; the same in every epoch."""
-        total = supervision(full_precision(outputs.logits_kbc), given.labels_b, given.class_weights_c)
+        total = supervision(full_precision(outputs.logits_kbc), given)
         return Losses(total=total, supervision=total, consistency=total.new_zeros(()))
