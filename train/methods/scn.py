@@ -88,7 +88,7 @@ class SCN(Method):
 
     def _attended(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         assert outputs.features_kbd is not None
-        weight = self.attention.weight.to(full_precision(outputs.features_kbd))
-        scores_b1 = full_precision(outputs.features_kbd)[0] @ weight.T + self.attention.bias.to(weight)
-        attention_b = torch.sigmoid(scores_b1[:, 0])
+        features_bd = full_precision(outputs.features_kbd)[0]
+        products_bd = features_bd * self.attention.weight.to(features_bd)  # not a matmul, which autocast would round
+        attention_b = torch.sigmoid(products_bd.sum(-1) + self.attention.bias.to(features_bd))
         return attention_b, attention_b[:, None] * full_precision(outputs.logits_kbc)[0]
