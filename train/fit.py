@@ -1,7 +1,7 @@
 """A whole training run: data, networks and method put together, epochs, and what is kept of each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,26 @@ from pipeline.shards.reading import ShardReader
 from pipeline.shards.verification import require_verified
 from train import checkpoint, loop, metrics
 from train.augment import Augment
+from train.label_files import given_labels
 from train.methods import METHODS, Method, Setting
 from train.networks import Networks, load_backbone
-from train.noise import noisy_labels
 from train.schedules import learning_rate
 from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The faces of one split and their labels (noisy ones where noise was asked for)."""
+    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for."""
 
     reader: ShardReader
     labels: NDArray[np.int64]
     classes: int
+
+    @property
+    def truth(self) -> NDArray[np.int64] | None:
+        """True classes by position; None where no given label differs."""
+        truth = self.reader.samples["label"].to_numpy(np.int64)
+        return None if np.array_equal(truth, self.labels) else truth
 
     @property
     def counts(self) -> list[int]:
@@ -68,15 +74,7 @@ def prepare(params: TrainParams, folder: Path) -> Run:
     require_verified(folder)
     classes = len(read_manifest(folder)["classes"])
     train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
-    noisy = noisy_labels(
-        train.reader.samples,
-        kind=params.noise_kind,
-        rate=params.noise_rate,
-        unit=params.noise_unit,
-        seed=params.seed,
-        classes=classes,
-    )
-    train = Split(reader=train.reader, labels=noisy, classes=classes)
+    train = replace(train, labels=given_labels(params, train.reader.samples, classes))
     torch.manual_seed(params.seed)
     networks = Networks(params.backbone, networks=params.networks, classes=classes, seed=params.seed)
     if params.init is not None:
@@ -151,6 +149,7 @@ def fit(run: Run, models: Path) -> list[dict[str, Any]]:
                 class_weights_c=_class_weights(run),
                 name_samples=lambda positions: run.train.reader.samples["key"].iloc[positions.numpy()].tolist(),
                 on_batch=_reporter(progress, epoch, epochs, rows),
+                truth_n=run.train.truth,
             )
             rates = dict(zip(("lr_backbone", "lr_head"), (g["lr"] for g in optimizer.param_groups[:2]), strict=True))
             rows.append({"epoch": epoch} | method.coefficients(epoch) | rates | summary | validate(run))

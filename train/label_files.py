@@ -1,4 +1,4 @@
-"""Tables that people bring along: labels by sample key, and matrices of how labels are confused."""
+"""Labels that people bring along: tables by sample key, and matrices of how labels are confused."""
 
 from pathlib import Path
 
@@ -7,8 +7,30 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.contract import UserError
+from pipeline.params import TrainParams
+from train.noise import noisy_labels
 
 _TOLERANCE = 1e-6
+
+
+def given_labels(params: TrainParams, samples: pd.DataFrame, classes: int) -> NDArray[np.int64]:
+    """The labels that training is given, one a row of the sample table: the true ones, or with the asked noise.
+
+    Raises:
+        UserError: if `noise_matrix` or `noise_list` is not what it should be.
+    """
+    matrix = None if params.noise_matrix is None else read_matrix(Path(params.noise_matrix), classes)
+    listed = None if params.noise_list is None else read_labels(Path(params.noise_list), samples["key"], classes)
+    return noisy_labels(
+        samples,
+        kind=params.noise_kind,
+        rate=params.noise_rate,
+        unit=params.noise_unit,
+        seed=params.seed,
+        classes=classes,
+        matrix_cc=matrix,
+        listed=listed,
+    )
 
 
 def read_annotators(path: Path, keys: "pd.Series[str]", classes: int) -> NDArray[np.int64]:
@@ -39,7 +61,8 @@ def read_labels(path: Path, keys: "pd.Series[str]", classes: int) -> NDArray[np.
     table = _table(path)
     if set(table.columns) != {"key", "label"}:
         raise UserError(f"{path} must have the columns key and label, it has {', '.join(map(str, table.columns))}")
-    return read_annotators(path, keys, classes)[0]
+    labels: NDArray[np.int64] = read_annotators(path, keys, classes)[0]
+    return labels
 
 
 def read_matrix(path: Path, classes: int) -> NDArray[np.float64]:
@@ -54,6 +77,7 @@ def read_matrix(path: Path, classes: int) -> NDArray[np.float64]:
         raise UserError(f"{path} not found; set noise_matrix to a CSV file of {classes} x {classes} numbers") from None
     except ValueError as error:
         raise UserError(f"{path} is not a CSV file of numbers alone: {error}") from None
+    matrix = np.asarray(matrix, np.float64)
     if matrix.shape != (classes, classes):
         raise UserError(f"{path} must hold {classes} rows of {classes} numbers, one a class; it has {matrix.shape}")
     for number, row in enumerate(matrix):
@@ -64,7 +88,7 @@ def read_matrix(path: Path, classes: int) -> NDArray[np.float64]:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"key": "string"})
+        table = pd.read_csv(path, dtype="string")
     except FileNotFoundError:
         raise UserError(f"{path} not found; it must be a CSV file with a column `key`") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -66,6 +66,7 @@ def train_epoch(
     class_weights_c: Tensor | None,
     name_samples: Callable[[Tensor], list[str]],
     on_batch: Callable[[float], None],
+    truth_n: NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """Trains on every batch once.
 
@@ -79,6 +80,7 @@ def train_epoch(
         class_weights_c: for the supervision, or None.
         name_samples: keys of a batch's positions, for messages.
         on_batch: told each batch's loss.
+        truth_n: true classes by position where given ones may be wrong, for measuring alone.
 
     Returns:
         Means over the samples by the names of `tally.measures`, and the epoch's seconds.
@@ -104,7 +106,7 @@ def train_epoch(
         optimizer.step()
         outputs = outputs.detached()
         method.observe(outputs, given)
-        tally.add(measures(losses, outputs, given))
+        tally.add(measures(losses, outputs, given, truth_n))
         on_batch(float(losses.total.detach()))
     return tally.means() | {"seconds": time.monotonic() - began}
 
