@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from pipeline.contract import UserError
 from tests.method_cases import CLASSES, KEYS, NETWORKS, SETTING, WIDTH, Case, batch, build, case, params
-from train.methods import METHODS, Given, Losses, Method
+from tests.method_references import log_softmax, softmax
+from train.methods import METHODS, Given, Losses, Method, build_method
+from train.methods.distillation import Distilled
 from train.methods.eac import rectangles
 from train.methods.ltnet import annotator_nll
 from train.methods.memory import SampleMemory, uniform_draws
@@ -331,6 +333,37 @@ def test_class_weights_of_one_change_nothing(method: str) -> None:
     ones = replace(each.given, class_weights_c=torch.ones(CLASSES))
     plain, weighted = (each.method.losses(each.outputs, known).total for known in (each.given, ones))
     torch.testing.assert_close(plain, weighted)
+
+
+def test_a_student_learns_by_the_formula_and_changes_nothing_for_the_others() -> None:
+    outputs, labels, _ = batch(4, 9, seed=9)
+    teachers, student = outputs.logits_kbc[:3].requires_grad_(), outputs.logits_kbc[3:].requires_grad_()
+    method, alone = build("cct", networks=3), losses(build("cct", networks=3), teachers, labels)
+    found = Distilled(method).losses(Outputs(teachers, student_sbc=student), given(labels))
+    expected, z = 0.0, student.detach().numpy()[0]
+    for teacher in teachers.detach().numpy():
+        for b, label in enumerate(labels.tolist()):
+            soft = -float(softmax(teacher[b] / 2) @ log_softmax(z[b] / 2))
+            expected += (0.5 * -float(log_softmax(z[b])[label]) + 0.5 * soft) / len(labels)
+    assert found.details["distillation"].item() == pytest.approx(expected, rel=1e-9)
+    torch.testing.assert_close(found.total - alone.total, found.details["distillation"])
+    ours = torch.autograd.grad(found.total, [teachers, student])
+    torch.testing.assert_close(ours[0], torch.autograd.grad(alone.total, teachers)[0])
+    assert ours[1].abs().max() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_method_may_have_a_student(method: str) -> None:
+    asked = params(method=method, distill="on")
+    built = build_method(asked, SETTING)
+    assert isinstance(built, Distilled)
+    assert built.needs == METHODS[method].needs
+    size = 6
+    outputs, labels, positions = batch(asked.networks, size, seed=1, views=1 + (method == "eac"))
+    outputs = outputs._replace(student_sbc=outputs.logits_kbc[:1])
+    alone = built.method.losses(outputs, given(labels, positions)).total
+    found = built.losses(outputs, given(labels, positions))
+    assert (found.total - alone).item() == pytest.approx(found.details["distillation"].item())
 
 
 def test_methods_state_how_many_networks_they_are_for() -> None:

@@ -38,6 +38,13 @@ def load_weights(path: Path, networks: Networks) -> None:
         raise UserError(f"{path} does not hold these networks ({reason}); train again with `dvc repro`") from None
 
 
+def save_student(folder: Path, networks: Networks) -> None:
+    """Publishes the student's weights alone, under torchvision's names: what `init` reads."""
+    state = {name: value.detach().cpu().contiguous() for name, value in networks.networks[-1].state_dict().items()}
+    with files.publishing(folder / "student.safetensors") as stream:
+        stream.write(safetensors.torch.save(state))
+
+
 def describe(folder: Path, description: dict[str, Any]) -> None:
     """Publishes what is needed to build the networks and to feed them."""
     files.write_json(folder / DESCRIPTION, description)
@@ -51,6 +58,7 @@ def load_networks(folder: Path, weights: str) -> tuple[Networks, dict[str, Any]]
         networks=description["networks"],
         classes=len(description["classes"]),
         seed=description["seed"],
+        student=description["student"],
     )
     load_weights(folder / f"{weights}.safetensors", networks)
     return networks, description

@@ -21,9 +21,10 @@ from pipeline.shards.verification import require_verified
 from train import checkpoint, loop, metrics
 from train.augment import Augment
 from train.label_files import given_labels
-from train.methods import METHODS, Method, Setting
-from train.networks import Networks, load_backbone
+from train.methods import Method, Setting, build_method
+from train.networks import Networks
 from train.schedules import learning_rate
+from train.starting_points import start_from
 from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
 
 
@@ -76,11 +77,15 @@ def prepare(params: TrainParams, folder: Path) -> Run:
     train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
     train = replace(train, labels=given_labels(params, train.reader.samples, classes))
     torch.manual_seed(params.seed)
-    networks = Networks(params.backbone, networks=params.networks, classes=classes, seed=params.seed)
+    networks = Networks(
+        params.backbone,
+        networks=params.networks,
+        classes=classes,
+        seed=params.seed,
+        student=params.distill == "on",
+    )
     if params.init is not None:
-        for number, network in enumerate(networks.networks):
-            report = load_backbone(network, Path(params.init), index=number)
-            print(f"init: network {number + 1} took {report.matched} of {report.total} tensors from {params.init}")
+        print("\n".join(start_from(networks, Path(params.init))))
     compute = loop.Compute.choose(device=params.device, precision=params.precision)
     augment = Augment(original=params.compat == "original")
     setting = Setting(
@@ -94,7 +99,7 @@ def prepare(params: TrainParams, folder: Path) -> Run:
         train=train,
         val=val,
         networks=compute.place(networks),
-        method=METHODS[params.method].build(params, setting).to(compute.device),
+        method=build_method(params, setting).to(compute.device),
         compute=compute,
         train_stream=_stream(params, train, augment),
         val_stream=_stream(params, val, None),
@@ -156,6 +161,8 @@ def fit(run: Run, models: Path) -> list[dict[str, Any]]:
             checkpoint.save_weights(models / "last.safetensors", run.networks)
             if rows[-1]["val_f1"] >= max(row["val_f1"] for row in rows):
                 checkpoint.keep_as_best(models)
+    if run.networks.student:
+        checkpoint.save_student(models, run.networks)
     checkpoint.describe(models, description(run, rows))
     return rows
 
@@ -178,14 +185,14 @@ def _reporter(progress: Progress, epoch: int, epochs: int, rows: list[dict[str, 
 def predict_split(
     networks: Networks, stream: Stream, samples: int, *, batch_size: int, compute: loop.Compute
 ) -> loop.Probabilities:
-    """Softmax of every network for a whole split in stored order, K x N x C."""
+    """Softmax of every network, a student after the others, for a whole split in stored order, K x N x C."""
     batches = stream.batches(0, list(loop.in_order(samples, batch_size)))
     probabilities_knc, _ = loop.predict(networks, batches, compute)
     return probabilities_knc
 
 
 def validate(run: Run) -> dict[str, float]:
-    """Macro-F1 and accuracy of the ensemble on the validation split, and macro-F1 of each network."""
+    """Macro-F1 and accuracy of the ensemble on the validation split, and macro-F1 of each network and of a student."""
     probabilities_knc = predict_split(
         run.networks,
         run.val_stream,
@@ -193,11 +200,10 @@ def validate(run: Run) -> dict[str, float]:
         batch_size=run.params.batch_size,
         compute=run.compute,
     )
-    ensemble = _scores(run.val, probabilities_knc.mean(0))
-    each = {
-        f"val_f1_{number}": _scores(run.val, probabilities_nc).f1
-        for number, probabilities_nc in enumerate(probabilities_knc, start=1)
-    }
+    ensemble = _scores(run.val, probabilities_knc[: run.networks.size].mean(0))
+    names = [f"val_f1_{number}" for number in range(1, run.networks.size + 1)]
+    names += ["val_f1_student"] * run.networks.student
+    each = {name: _scores(run.val, said_nc).f1 for name, said_nc in zip(names, probabilities_knc, strict=True)}
     return {"val_f1": ensemble.f1, "val_accuracy": ensemble.accuracy} | each
 
 
@@ -213,6 +219,7 @@ def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "dataset": params.dataset,
         "method": params.method,
         "networks": params.networks,
+        "student": run.networks.student,
         "backbone": params.backbone,
         "classes": manifest["classes"],
         "seed": params.seed,

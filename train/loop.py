@@ -124,14 +124,14 @@ def _require_finite(losses: Losses, epoch: int, batch: Batch, name_samples: Call
 
 @torch.inference_mode()
 def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> tuple[Probabilities, NDArray[np.int64]]:
-    """Softmax of every network, K x N x C, and the positions of the N samples."""
+    """Softmax of every network, a student after the others, K x N x C; and the positions of the N samples."""
     networks.eval()
     parts: list[Tensor] = []
     positions: list[Tensor] = []
     for batch in batches:
         with compute.autocast():
             outputs = networks(compute.inputs(batch.pictures_bchw))
-        parts.append(outputs.logits_kbc.float().softmax(-1).cpu())
+        parts.append(outputs.everyones_kbc.float().softmax(-1).cpu())
         positions.append(batch.positions_b)
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
 

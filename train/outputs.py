@@ -24,11 +24,13 @@ class Outputs(NamedTuple):
         features_kbd: what the last linear layer is given, D numbers a sample; None unless needed.
         attention_kbchw: class activation maps: the last linear layer without its bias at every place of the last
             feature map (Zhou et al. 2016), H x W; None unless needed.
+        student_sbc: logits of the student, S = 1; None where there is none.
     """
 
     logits_kbc: Tensor
     features_kbd: Tensor | None = None
     attention_kbchw: Tensor | None = None
+    student_sbc: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: "Sequence[Outputs]", axis: int) -> "Outputs":
@@ -37,7 +39,13 @@ class Outputs(NamedTuple):
             torch.cat([part.logits_kbc for part in parts], axis),
             _joined([part.features_kbd for part in parts], axis),
             _joined([part.attention_kbchw for part in parts], axis),
+            _joined([part.student_sbc for part in parts], axis),
         )
+
+    @property
+    def everyones_kbc(self) -> Tensor:
+        """Logits of all networks, then the student's if there is one."""
+        return self.logits_kbc if self.student_sbc is None else torch.cat([self.logits_kbc, self.student_sbc])
 
     def detached(self) -> "Outputs":
         """The same numbers without their history."""

@@ -51,7 +51,11 @@ def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
         batch_size=params.batch_size,
         compute=compute,
     )
-    return Predictions(samples=split.reader.samples, probabilities_knc=probabilities_knc)
+    return Predictions(
+        samples=split.reader.samples,
+        probabilities_knc=probabilities_knc[: networks.size],
+        student_nc=probabilities_knc[-1] if networks.student else None,
+    )
 
 
 if __name__ == "__main__":
