@@ -154,6 +154,7 @@ def test_forget_rate_is_the_noise_rate_unless_told() -> None:
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.2), (3, 0.2), (4, 0.2), (10, 0.5434), (19, 0.6893)])
 def test_nct_varies_its_targets_more_and_more(epoch: int, expected: float) -> None:
     assert variability(epoch, epochs=20, start=0.2, most=0.7, after=3) == pytest.approx(expected, abs=5e-5)
+    assert variability(4, epochs=4, start=0.2, most=0.7, after=3) == 0.7  # one epoch more than asked
     assert build("nct").coefficients(epoch)["variability"] == pytest.approx(expected, abs=5e-5)
 
 

@@ -28,7 +28,9 @@ def variability(epoch: int, *, epochs: int, start: float, most: float, after: in
     """ρ(e): `start` up to epoch `after`, then start + (most - start) ln(e - after) / ln(E - after), at most `most`."""
     if epoch <= after:
         return start
-    return min(most, start + (most - start) * math.log(epoch - after) / math.log(epochs - after))
+    whole = math.log(epochs - after)
+    grown = math.log(epoch - after) / whole if whole else 1.0
+    return min(most, start + (most - start) * grown)
 
 
 class NCT(Method):
