@@ -1,4 +1,4 @@
-"""Rayleigh loss and weighted softmax (Fan et al.), an UNOFFICIAL reading: the formula is not public."""
+"""Rayleigh loss and weighted softmax (Fan et al. 2020), an UNOFFICIAL reading: no public formula."""
 
 from typing import ClassVar, Self
 
