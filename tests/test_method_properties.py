@@ -151,6 +151,14 @@ def test_forget_rate_is_the_noise_rate_unless_told() -> None:
     assert build("jocor", **noisy, forget_rate=0.2).coefficients(5) == {"forget_rate": 0.1}
 
 
+@pytest.mark.parametrize("method", ["coteaching", "coteaching_plus", "jocor"])
+def test_who_forgets_nothing_is_told(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    build(method, forget_rate=0.0)
+    assert capsys.readouterr().out == ""
+    build(method, forget_rate=None)
+    assert f"method {method} learns from all samples, because forget_rate is null" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.2), (3, 0.2), (4, 0.2), (10, 0.5434), (19, 0.6893)])
 def test_nct_varies_its_targets_more_and_more(epoch: int, expected: float) -> None:
     assert variability(epoch, epochs=20, start=0.2, most=0.7, after=3) == pytest.approx(expected, abs=5e-5)

@@ -21,8 +21,15 @@ def forget_rate(epoch: int, *, rate: float, epochs: float) -> float:
 
 
 def asked_rate(params: TrainParams) -> float:
-    """τ: `forget_rate`, or the rate of the label noise where it is null."""
-    return params.noise_rate if params.forget_rate is None else params.forget_rate
+    """τ: `forget_rate`, or the rate of the label noise where it is null; says so if that leaves nothing to forget."""
+    rate = params.noise_rate if params.forget_rate is None else params.forget_rate
+    if rate == 0 and params.forget_rate is None:
+        print(
+            f"train: method {params.method} learns from all samples, because forget_rate is null and noise_rate is 0; "
+            "set forget_rate to the share of wrong labels that you expect",
+            flush=True,
+        )
+    return rate
 
 
 def smallest(losses_b: Tensor, rate: float, among_b: Tensor | None = None) -> Tensor:
