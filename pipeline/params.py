@@ -128,9 +128,14 @@ class TrainParams(Group):
     noise_matrix: str | None
     noise_list: str | None
     seed: Annotated[int, Ge(0)]
-    precision: Literal["float32", "bf16"]
+    precision: Literal["float32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
+    devices: Count | None
+    placement: Literal["together", "apart"]
+    batch_norm: Literal["synced", "local"]
+    micro_batch: Count | None
     workers: Annotated[int, Ge(0), Le(256)]
+    snapshot_minutes: Annotated[float, Ge(0)]
 
     @model_validator(mode="before")
     @classmethod
@@ -141,8 +146,17 @@ class TrainParams(Group):
         return raw
 
 
+class PretrainParams(Group):
+    """What the networks learn from before they are trained."""
+
+    dataset: Name
+    epochs: Annotated[int, Ge(0)]
+
+
 class Params(TrainParams):
     """The whole of params.yaml."""
+
+    pretrain: PretrainParams
 
     index: IndexParams
     extract: ExtractParams
@@ -151,6 +165,14 @@ class Params(TrainParams):
     engine: EngineParams
     evaluate: EvaluateParams
     report: ReportParams
+
+
+def pretraining(params: Params) -> Params:
+    """The parameters of pre-training: plain supervision on the other set, so that no sweep of a method redoes it."""
+    plain = {"method": "ce", "distill": "off", "compat": "paper", "balance": "none"}
+    clean = {"noise_kind": "none", "noise_rate": 0.0, "noise_matrix": None, "noise_list": None}
+    asked = {"dataset": params.pretrain.dataset, "epochs": params.pretrain.epochs, "iterations_per_epoch": None}
+    return params.model_copy(update=plain | clean | asked)
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from tests.shard_sets import params, write_shard_set
 from train import checkpoint
-from train.fit import fit, prepare
+from train.fit import fit
 from train.methods import METHODS
 from train.networks import Networks
+from train.run import prepare
 from train.starting_points import load_backbone
 
 SMALL = {"image_size": 32, "batch_size": 12, "epochs": 1, "device": "cpu", "forget_rate": 0.3}
@@ -46,11 +47,11 @@ def test_every_method_trains_on_noisy_labels_and_tells_what_it_remembers(
     networks, description = checkpoint.load_networks(tmp_path, "last")
     assert description["method"] == method
     assert networks.size == run.params.networks
-    state = {name: value.clone() for name, value in run.method.state_dict().items()}
+    state = {name: value.clone() for name, value in run.learner.method.state_dict().items()}
     again = prepare(asked(method, **NOISE, scn=scn, workers=2), shard_set)
     fit(again, tmp_path / "again")
-    assert state.keys() == again.method.state_dict().keys()
-    assert all((state[name] == value).all() for name, value in again.method.state_dict().items())
+    assert state.keys() == again.learner.method.state_dict().keys()
+    assert all((state[name] == value).all() for name, value in again.learner.method.state_dict().items())
     assert (tmp_path / "last.safetensors").read_bytes() == (tmp_path / "again/last.safetensors").read_bytes()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.contract import UserError
 from pipeline.params import TrainParams
 from train import loop
+from train.compute import Compute
 from train.networks import Networks
 from train.outputs import Needs
 from train.starting_points import load_backbone, start_from
@@ -107,7 +108,7 @@ def test_outputs_are_those_of_torchvisions_forward(name: str) -> None:
 def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: bool) -> None:
     networks = Networks("resnet18", networks=2, classes=CLASSES, seed=0).train(training)
     before = {key: value.clone() for key, value in networks.state_dict().items()}
-    compute = loop.Compute(device=torch.device("cpu"), bf16=bf16)
+    compute = Compute(devices=(torch.device("cpu"),), half=torch.bfloat16 if bf16 else None)
     faces = torch.arange(2 * 3 * 32 * 32, dtype=torch.uint8).reshape(2, 3, 32, 32)
     batch = Batch(faces, torch.zeros(2, dtype=torch.int64), torch.tensor([4, 1]))
     probabilities, positions = loop.predict(networks, [batch], compute)

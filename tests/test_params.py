@@ -21,6 +21,8 @@ NULLABLE = {
     "ltnet.labels",
     "noise_matrix",
     "noise_list",
+    "devices",
+    "micro_batch",
 }
 Raw = dict[str, Any]
 

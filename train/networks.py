@@ -51,12 +51,15 @@ class Networks(nn.Module):
         return len(_linears(self.networks[0])) == 1
 
     def forward(self, pictures_bchw: Tensor, needs: Needs = LOGITS) -> Outputs:
-        """What every network says about every picture: the logits, and what else is needed; of a student the logits."""
+        """What every network says about every picture: the logits, and what else is needed; of a student the logits.
+
+        A network may be on a device of its own: it is sent the pictures, and what it says comes back to theirs.
+        """
         networks, students = self.networks[: self.size], self.networks[self.size :]
-        outputs = Outputs.joined([_outputs_of(network, pictures_bchw, needs) for network in networks], axis=0)
+        outputs = Outputs.joined([_from_afar(network, pictures_bchw, needs) for network in networks], axis=0)
         if not students:
             return outputs
-        return outputs._replace(student_sbc=_outputs_of(students[0], pictures_bchw, LOGITS).logits_kbc)
+        return outputs._replace(student_sbc=_from_afar(students[0], pictures_bchw, LOGITS).logits_kbc)
 
     def parameter_groups(self, lr_backbone: float, lr_head: float) -> list[dict[str, Any]]:
         """Two groups for an optimiser, backbones then heads; together every parameter, once."""
@@ -95,6 +98,11 @@ def _outputs_of(network: nn.Module, pictures_bchw: Tensor, needs: Needs) -> Outp
         features_bd[None] if needs.features else None,
         torch.einsum("bdhw,cd->bchw", maps_bdhw, last.weight)[None] if needs.attention else None,
     )
+
+
+def _from_afar(network: nn.Module, pictures_bchw: Tensor, needs: Needs) -> Outputs:
+    outputs = _outputs_of(network, pictures_bchw.to(next(network.parameters()).device, non_blocking=True), needs)
+    return outputs.changed(lambda said: said.to(pictures_bchw.device, non_blocking=True))
 
 
 def _linears(module: nn.Module) -> list[nn.Linear]:

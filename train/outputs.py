@@ -1,6 +1,6 @@
 """What K networks say about a batch, and how much of it somebody needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,8 +49,12 @@ class Outputs(NamedTuple):
 
     def detached(self) -> "Outputs":
         """The same numbers without their history."""
-        rest = (None if tensor is None else tensor.detach() for tensor in self[1:])
-        return Outputs(self.logits_kbc.detach(), *rest)
+        return self.changed(Tensor.detach)
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+        """What becomes of each tensor that is there."""
+        rest = (None if tensor is None else change(tensor) for tensor in self[1:])
+        return Outputs(change(self.logits_kbc), *rest)
 
 
 def _joined(parts: list[Tensor | None], axis: int) -> Tensor | None:
