@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 from pipeline.params import check_params  # noqa: E402
 from tests.method_cases import COMMITTED, NETWORKS, cases  # noqa: E402
 from tests.shard_sets import write_shard_set  # noqa: E402
-from train.fit import fit, prepare  # noqa: E402
+from train.fit import fit  # noqa: E402
 from train.methods import METHODS  # noqa: E402
+from train.run import prepare  # noqa: E402
 
 
 def main() -> None:
