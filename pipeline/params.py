@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le, Lt
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -12,7 +12,9 @@ from ruamel.yaml.error import YAMLError
 from pipeline.contract import GIVING_LAYOUTS, STILL_LAYOUTS, UserError
 from pipeline.engine_params import EngineParams
 from pipeline.explaining import explain
-from pipeline.fields import Count, Group, Name, Positive, Share, Switch
+from pipeline.fields import Count, Group, Share, Switch
+from pipeline.method_params import NETWORKS_OF
+from pipeline.train_params import PretrainParams, TrainParams
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -78,38 +80,10 @@ class ReportParams(Group):
     faces_per_class: Annotated[int, Ge(1), Le(50)]
 
 
-class TrainParams(Group):
-    """Everything that training depends on: the top-level keys of params.yaml."""
-
-    dataset: Name
-    method: Literal["cct", "ce"]
-    networks: Annotated[int, Ge(1), Le(16)]
-    beta: Annotated[float, Ge(0), Le(100)]
-    lambda_max: Share
-    rampup: Annotated[float, Gt(0)] | None
-    after_rampup: Literal["hold", "fall"]
-    compat: Literal["paper", "original"]
-    epochs: Count
-    iterations_per_epoch: Count | None
-    batch_size: Count
-    image_size: Annotated[int, Ge(32), Le(224)]
-    backbone: Literal["resnet18", "resnet34", "resnet50"]
-    init: str | None
-    lr_backbone: Positive
-    lr_head: Positive
-    lr_decay: Annotated[float, Gt(0), Le(1)]
-    balance: Literal["none", "oversample", "class_weights"]
-    noise_kind: Literal["none", "symmetric", "pair", "listed"]
-    noise_rate: Share
-    noise_unit: Literal["frame", "segment", "video"]
-    seed: Annotated[int, Ge(0)]
-    precision: Literal["float32", "bf16"]
-    device: Literal["auto", "cpu", "cuda"]
-    workers: Annotated[int, Ge(0), Le(256)]
-
-
 class Params(TrainParams):
     """The whole of params.yaml."""
+
+    pretrain: PretrainParams
 
     index: IndexParams
     extract: ExtractParams
@@ -118,6 +92,14 @@ class Params(TrainParams):
     engine: EngineParams
     evaluate: EvaluateParams
     report: ReportParams
+
+
+def pretraining(params: Params) -> Params:
+    """The parameters of pre-training: plain supervision on the other set, so that no sweep of a method redoes it."""
+    plain = {"method": "ce", "distill": "off", "compat": "paper", "balance": "none"}
+    clean = {"noise_kind": "none", "noise_rate": 0.0, "noise_matrix": None, "noise_list": None}
+    asked = {"dataset": params.pretrain.dataset, "epochs": params.pretrain.epochs, "iterations_per_epoch": None}
+    return params.model_copy(update=plain | clean | asked)
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -151,11 +133,12 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
 
 
 def _conflicts(params: Params) -> list[str]:
-    problems = []
-    if params.noise_kind == "none" and params.noise_rate > 0:
+    problems = _noise_conflicts(params)
+    own = NETWORKS_OF.get(params.method, params.networks)
+    if params.networks != own and params.method != "eac":
         problems.append(
-            f"noise_rate is {params.noise_rate:g} but noise_kind is none; "
-            "choose symmetric or pair, or set noise_rate to 0"
+            f"method {params.method} is defined for {own} network{'s' if own > 1 else ''}, networks is "
+            f"{params.networks}; set networks to {own} or null"
         )
     if params.noise_kind == "listed" and (params.noise_rate > 0 or params.index.noise_list is None):
         problems.append(
@@ -191,4 +174,23 @@ def _layout_conflicts(index: IndexParams, align: AlignParams) -> list[str]:
         problems.append(
             f"align.faces is given but index.layout {index.layout} comes without landmarks; it must be detect or as_is"
         )
+    return problems
+
+
+def _noise_conflicts(params: Params) -> list[str]:
+    problems = []
+    kind, drawn = params.noise_kind, params.noise_kind in ("symmetric", "pair")
+    if not drawn and params.noise_rate > 0:
+        reason = {"none": "", "confusion": " (noise_matrix holds the rates)", "list": " (noise_list is the noise)"}
+        reason["listed"] = " (the set's own list is the noise)"
+        problems.append(
+            f"noise_rate is {params.noise_rate:g} but noise_kind is {kind}{reason[kind]}; "
+            "choose symmetric or pair, or set noise_rate to 0"
+        )
+    for needed, key in (("confusion", "noise_matrix"), ("list", "noise_list")):
+        value = getattr(params, key)
+        if kind == needed and value is None:
+            problems.append(f"noise_kind is {kind}, so {key} must name a CSV file; it is null")
+        if kind != needed and value is not None:
+            problems.append(f"{key} is {value} but noise_kind is {kind}; set noise_kind to {needed}, or {key} to null")
     return problems

@@ -13,13 +13,14 @@ _LINE_EVERY_S = 10.0
 class Progress:
     """Counts finished items of a known total; use as a context manager."""
 
-    def __init__(self, label: str, total: int, *, unit: str) -> None:
+    def __init__(self, label: str, total: int, *, unit: str, silent: bool = False) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._done = 0
         self._note = ""
         self._began = self._spoke = time.monotonic()
+        self._silent = silent
         self._bar: tqdm[NoReturn] | None = None
-        if sys.stderr.isatty():
+        if not silent and sys.stderr.isatty():
             self._bar = tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=True)
 
     def step(self, count: int = 1, *, note: str = "") -> None:
@@ -44,6 +45,8 @@ class Progress:
             self._say()
 
     def _say(self) -> None:
+        if self._silent:
+            return
         self._spoke = time.monotonic()
         elapsed_s = self._spoke - self._began
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0

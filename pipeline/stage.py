@@ -21,7 +21,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 2.0
 
 
-class _SignalledError(BaseException):
+class SignalledError(BaseException):
     """A signal asked this stage to end. Not an Exception, so that nothing mistakes it for a failure of its own work."""
 
     def __init__(self, number: int) -> None:
@@ -30,17 +30,22 @@ class _SignalledError(BaseException):
 
 
 def run_stage(
-    name: str, body: Callable[[Params], None], *, around: contextlib.AbstractContextManager[None] | None = None
+    name: str,
+    body: Callable[[Params], None],
+    *,
+    around: contextlib.AbstractContextManager[None] | None = None,
+    alone: bool = True,
 ) -> None:
     """Runs a stage's body and exits.
 
     The exit code is 0 when it is done, 1 after errors, each a line on stderr, and 128 + N when signal N interrupted it:
-    130 after Ctrl-C, 143 after SIGTERM.
+    130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 where the body waits for it.
 
     Args:
         name: the stage's name in dvc.yaml.
         body: what it does.
         around: entered once no other run of the stage works, and left when the body has ended.
+        alone: False for a process that works with another one that has made sure of that.
     """
     try:
         _catch_signals()
@@ -48,8 +53,10 @@ def run_stage(
         die_with_dvc()
         params = load_params()
         busy = f"another run of stage {name} is still working in this folder; wait for it or end it"
-        with exclusive_lock(LOCKS / f"{name}.lock", busy=busy), around or contextlib.nullcontext():
-            _sweep_outputs()
+        lock = exclusive_lock(LOCKS / f"{name}.lock", busy=busy) if alone else contextlib.nullcontext()
+        with lock, around or contextlib.nullcontext():
+            if alone:
+                _sweep_outputs()
             body(params)
     except UserError as error:
         _fail(name, str(error))
@@ -58,7 +65,7 @@ def run_stage(
         if line is None:
             raise
         _fail(name, line)
-    except _SignalledError as interrupt:
+    except SignalledError as interrupt:
         print(f"{name}: interrupted; start again to go on where it stopped", file=sys.stderr)
         sys.exit(128 + interrupt.number)
 
@@ -90,4 +97,4 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
         worker.kill()  # of a loader; the engine ends its own
     for worker in workers:
         worker.join(_PATIENCE_S)
-    raise _SignalledError(number)
+    raise SignalledError(number)

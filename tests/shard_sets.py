@@ -25,15 +25,20 @@ def params(**changes: object) -> Params:
     return load_params(PARAMS_FILE).model_copy(update=changes)
 
 
-def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, samples_per_shard: int = 15) -> Path:
-    """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder."""
+def write_shard_set(
+    root: Path, samples: dict[str, int], *, classes: int = 7, samples_per_shard: int = 15, noise: float = 40
+) -> Path:
+    """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder.
+
+    With `noise` (standard deviation of a level) of about 5, a picture takes as many bytes as a face.
+    """
     generator = np.random.default_rng(0)
     folder, faces = root / "shards", root / "faces"
     faces.mkdir(parents=True)
     lines, stored = [], []
     with files.fresh_folder(folder) as building:
         for split, count in samples.items():
-            table = _faces(faces, split, count, classes, generator)
+            table = _faces(faces, split, count, classes, noise, generator)
             for number, (begin, end) in enumerate(shard_bounds(count, samples_per_shard)):
                 task = ShardTask(
                     path=building / f"{split}-{number:06d}.tar",
@@ -52,14 +57,16 @@ def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, sa
     return folder
 
 
-def _faces(folder: Path, split: str, count: int, classes: int, generator: np.random.Generator) -> pd.DataFrame:
+def _faces(
+    folder: Path, split: str, count: int, classes: int, noise: float, generator: np.random.Generator
+) -> pd.DataFrame:
     rows = []
     with (folder / f"{split}.tar").open("wb") as stream:
         writer = TarWriter(stream)
         for index in range(count):
             video, label = f"{split}-video{index // 4}", index % classes
             colour = 255 * np.array([label & 1, label >> 1 & 1, label >> 2 & 1])
-            picture = np.clip(generator.normal(colour, 40, (224, 224, 3)), 0, 255).astype(np.uint8)
+            picture = np.clip(generator.normal(colour, noise, (224, 224, 3)), 0, 255).astype(np.uint8)
             jpeg = encode_jpeg(picture, 90)
             key = sample_key(video, index)
             rows.append(

@@ -14,7 +14,7 @@ from tests.projects import Project, copy_project
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["index", "extract", "align", "shard", "train", "evaluate", "report"]
+STAGES = ["index", "extract", "align", "shard", "pretrain", "train", "evaluate", "report"]
 
 
 def ran(output: str) -> list[str]:
@@ -79,6 +79,7 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
         (("extract.quality", 90), "extract"),
         (("align.template_scale", 0.9), "align"),
         (("shard.seed", 1), "shard"),
+        (("pretrain.epochs", 1), "pretrain"),
         (("beta", 4.0), "train"),
         (("evaluate.bootstrap", 120), "evaluate"),
         (("report.faces_per_class", 3), "report"),

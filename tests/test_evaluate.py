@@ -50,6 +50,13 @@ def test_scores_equal_scikit_learns(evaluated: dict) -> None:
     assert evaluated["networks_mean"]["f1"] == pytest.approx(np.mean([b["f1"] for b in evaluated["networks"]]))
 
 
+def test_agreement_counts_samples_on_which_so_many_networks_agree(evaluated: dict) -> None:
+    opinions = predictions(0).probabilities_knc.argmax(-1).T
+    largest = [max(list(row).count(opinion) for opinion in row) for row in opinions]
+    expected = [np.mean([size == k for size in largest]) for k in (1, 2, 3)]
+    assert evaluated["agreement"] == pytest.approx(expected)
+
+
 def test_the_headline_is_the_last_epoch_within_its_interval(evaluated: dict) -> None:
     shown = headline(evaluated)
     assert shown["f1"] == evaluated["ensemble"]["f1"]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ import torch
 from pipeline.contract import UserError
 from tests.shard_sets import params, write_shard_set
 from train import checkpoint, loop
-from train.fit import epoch_batches, fit, predict_split, prepare
-from train.methods import Losses
+from train.fit import fit
+from train.methods import Given, Losses
+from train.methods.ce import CE
 from train.networks import Networks
+from train.outputs import Outputs
+from train.run import epoch_batches, prepare
 
 TINY = {"image_size": 32, "batch_size": 8, "networks": 1, "epochs": 2, "workers": 0, "device": "cpu"}
 
@@ -67,11 +71,12 @@ def test_weights_come_back_and_predict_the_same(shard_set: Path, tmp_path: Path)
     fit(run, tmp_path)
     loaded, description = checkpoint.load_networks(tmp_path, "last")
     assert description["classes"] == list("abcdefg")
-    for networks in (run.networks, run.compute.place(loaded)):
-        predicted = predict_split(networks, run.val_stream, 16, batch_size=8, compute=run.compute)
+    compute = run.learner.compute
+    for networks in (run.learner.networks, compute.place(loaded)):
+        predicted = loop.predict_split(networks, run.val_stream, 16, batch_size=8, compute=compute)
         assert predicted.shape == (2, 16, 7)
         assert np.allclose(predicted.sum(-1), 1, atol=1e-5)
-    again = predict_split(run.networks, run.val_stream, 16, batch_size=8, compute=run.compute)
+    again = loop.predict_split(run.learner.networks, run.val_stream, 16, batch_size=8, compute=compute)
     assert np.array_equal(predicted, again)
     assert json.loads((tmp_path / "model.json").read_text())["input"]["width"] == 32
 
@@ -83,30 +88,23 @@ def test_batches_of_an_epoch_are_a_function_of_parameters(shard_set: Path) -> No
     assert all(np.array_equal(a, b) for a, b in zip(batches, epoch_batches(run, 3), strict=True))
 
 
-class Explodes:
+class Explodes(CE):
     """A method whose loss is not a number."""
 
-    def losses(self, logits_kbc: torch.Tensor, labels_b: torch.Tensor, **_: object) -> Losses:
-        bad = logits_kbc.sum() * float("nan")
+    def losses(self, outputs: Outputs, given: Given) -> Losses:
+        bad = outputs.logits_kbc.sum() * float("nan")
         return Losses(bad, bad, bad)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_samples(shard_set: Path) -> None:
     run = prepare(params(**TINY), shard_set)
-    before = {name: value.clone() for name, value in run.networks.named_parameters()}
+    learner = replace(run.learner, method=Explodes())
+    before = {name: value.clone() for name, value in learner.networks.named_parameters()}
     with pytest.raises(UserError, match=r"the loss is nan in epoch 0 \(batch of train-video.*no step was taken"):
-        loop.train_epoch(
-            run.networks,
-            Explodes(),  # type: ignore[arg-type]
-            run.train_stream.batches(0, epoch_batches(run, 0)),
-            torch.optim.Adam(run.networks.parameters()),
-            epoch=0,
-            compute=run.compute,
-            class_weights_c=None,
-            name_samples=lambda positions: run.train.reader.samples["key"].iloc[positions.numpy()].tolist(),
-            on_batch=lambda _: None,
-        )
-    assert all(torch.equal(before[name], value) for name, value in run.networks.named_parameters())
+        batches = epoch_batches(run, 0)
+        shares = zip(batches, run.train_stream.batches(0, batches), strict=True)
+        list(loop.train_batches(learner, shares, run.train.labels, epoch=0, class_weights_c=None))
+    assert all(torch.equal(before[name], value) for name, value in learner.networks.named_parameters())
 
 
 def test_sets_that_cannot_be_trained_on_are_refused_by_name(shard_set: Path, tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_sets_that_cannot_be_trained_on_are_refused_by_name(shard_set: Path, tmp
 def test_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
     networks = Networks("resnet18", networks=1, classes=7, seed=0)
     path = tmp_path / "last.safetensors"
-    checkpoint.save_weights(path, networks)
+    path.write_bytes(checkpoint.weights_of(networks))
     with pytest.raises(UserError, match="does not hold these networks"):
         checkpoint.load_weights(path, Networks("resnet18", networks=2, classes=7, seed=0))
     path.write_bytes(path.read_bytes()[:1000])

@@ -2,27 +2,36 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.params import Params, TrainParams, check_params, load_params
-from train.methods import METHODS, Method
+from pipeline.params import Params, check_params, load_params
+from pipeline.train_params import TrainParams
+from train.methods import METHODS, Given, Losses, Method, Setting
 from train.methods.cct import CCT, consistency
 from train.methods.ce import CE
+from train.outputs import Outputs
 from train.schedules import ramp_up
 
 torch.set_num_threads(1)
 
 CLASSES = 7
-PAPER = CCT(beta=4.0, lambda_max=0.9, rampup=27, after_rampup="hold", scale=1.0)
+PAPER = CCT(beta=4.0, lambda_max=0.9, rampup=27, after_rampup="hold")
+SETTING = Setting(keys=pd.Series([f"video_{n:06d}" for n in range(9)]), classes=CLASSES, features=4, attention=True)
 
 
 def batch(networks: int, samples: int = 9, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(networks, samples, CLASSES, generator=generator, dtype=torch.float64)
     return logits, torch.randint(CLASSES, (samples,), generator=generator)
+
+
+def losses(method: Method, logits: Tensor, labels: Tensor, epoch: int, weights: Tensor | None = None) -> Losses:
+    given = Given(labels_b=labels, positions_b=torch.arange(len(labels)), epoch=epoch, class_weights_c=weights)
+    return method.losses(Outputs(logits), given)
 
 
 def reference(logits: Tensor, labels: Tensor, weight: float) -> tuple[float, float, float]:
@@ -48,9 +57,9 @@ def params(**changes: object) -> TrainParams:
 def test_cct_equals_the_equations(networks: int, epoch: int) -> None:
     logits, labels = batch(networks, seed=epoch)
     weight = ramp_up(epoch, beta=4.0, lambda_max=0.9, rampup=27, after_rampup="hold")
-    found = PAPER.losses(logits, labels, epoch=epoch, class_weights_c=None)
+    found = losses(PAPER, logits, labels, epoch)
     expected = reference(logits, labels, weight)
-    np.testing.assert_allclose([part.item() for part in found], expected, rtol=1e-6)
+    np.testing.assert_allclose([part.item() for part in found[:3]], expected, rtol=1e-6)
     assert found.total.shape == ()
     assert PAPER.coefficients(epoch) == {"lambda": weight}
 
@@ -65,25 +74,25 @@ def test_consistency_of_a_pair_by_hand() -> None:
 @pytest.mark.parametrize("networks", [1, 2, 3, 4])
 def test_networks_that_agree_have_no_consistency_loss(networks: int) -> None:
     logits, labels = batch(1)
-    found = PAPER.losses(logits.expand(networks, -1, -1), labels, epoch=27, class_weights_c=None)
+    found = losses(PAPER, logits.expand(networks, -1, -1), labels, 27)
     assert found.consistency.item() == 0
 
 
 @pytest.mark.parametrize("networks", [1, 3])
 def test_cct_without_lambda_is_a_sum_of_cross_entropies(networks: int) -> None:
     logits, labels = batch(networks)
-    plain = CCT(beta=4, lambda_max=0, rampup=27, after_rampup="hold", scale=1)
-    found = plain.losses(logits, labels, epoch=9, class_weights_c=None)
+    plain = CCT(beta=4, lambda_max=0, rampup=27, after_rampup="hold")
+    found = losses(plain, logits, labels, 9)
     expected = sum(functional.cross_entropy(network, labels).item() for network in logits)
     assert found.total.item() == pytest.approx(expected)
-    assert CE().losses(logits, labels, epoch=9, class_weights_c=None).total.item() == pytest.approx(expected)
+    assert losses(CE(), logits, labels, 9).total.item() == pytest.approx(expected)
 
 
 def test_cct_of_one_network_learns_as_cross_entropy_does() -> None:
     logits, labels = batch(1)
     logits.requires_grad_()
-    plain = CE().losses(logits, labels, epoch=9, class_weights_c=None)
-    found = PAPER.losses(logits, labels, epoch=9, class_weights_c=None)
+    plain = losses(CE(), logits, labels, 9)
+    found = losses(PAPER, logits, labels, 9)
     (expected,) = torch.autograd.grad(plain.total, logits)
     (gradient,) = torch.autograd.grad(found.total, logits)
     torch.testing.assert_close(gradient, (1 - PAPER.coefficients(9)["lambda"]) * expected)
@@ -92,8 +101,8 @@ def test_cct_of_one_network_learns_as_cross_entropy_does() -> None:
 @pytest.mark.parametrize("order", [[1, 0, 2], [2, 0, 1], [2, 1, 0]])
 def test_cct_does_not_depend_on_the_order_of_networks(order: list[int]) -> None:
     logits, labels = batch(3)
-    found = PAPER.losses(logits[order], labels, epoch=20, class_weights_c=None)
-    torch.testing.assert_close(found, PAPER.losses(logits, labels, epoch=20, class_weights_c=None))
+    found = losses(PAPER, logits[order], labels, 20)
+    torch.testing.assert_close(found[:3], losses(PAPER, logits, labels, 20)[:3])
 
 
 def test_gradients_flow_through_both_sides_of_every_divergence() -> None:
@@ -108,11 +117,11 @@ def test_gradients_flow_through_both_sides_of_every_divergence() -> None:
 def test_class_weights_are_torchs(method: Method) -> None:
     logits, labels = batch(3)
     weights = torch.linspace(0.5, 2, CLASSES)
-    found = method.losses(logits, labels, epoch=20, class_weights_c=weights)
+    found = losses(method, logits, labels, 20, weights)
     loss = torch.nn.CrossEntropyLoss(weights.double())
     expected = torch.stack([loss(network, labels) for network in logits]).sum()
     torch.testing.assert_close(found.supervision, expected)
-    unweighted = method.losses(logits, labels, epoch=20, class_weights_c=None)
+    unweighted = losses(method, logits, labels, 20)
     torch.testing.assert_close(found.consistency, unweighted.consistency)
 
 
@@ -127,10 +136,10 @@ def test_extreme_logits_and_weights_give_finite_losses_and_gradients(
     logits = (100 * signs).to(dtype).requires_grad_()
     labels = torch.randint(CLASSES, (samples,), generator=generator)
     for weights in (None, torch.zeros(CLASSES)):
-        found = method.losses(logits, labels, epoch=20, class_weights_c=weights)
+        found = losses(method, logits, labels, 20, weights)
         (gradient,) = torch.autograd.grad(found.total, logits)
         assert gradient.isfinite().all()
-        assert all(part.isfinite() and part.dtype == torch.float32 for part in found)
+        assert all(part.isfinite() and part.dtype == torch.float32 for part in found[:3])
 
 
 @pytest.mark.parametrize("method", [PAPER, CE()])
@@ -138,34 +147,34 @@ def test_half_precision_logits_lose_nothing_more_under_autocast(method: Method) 
     logits, labels = batch(3)
     half, weights = logits.bfloat16(), torch.linspace(0.5, 2, CLASSES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = method.losses(half, labels, epoch=20, class_weights_c=weights)
-    expected = method.losses(half.double(), labels, epoch=20, class_weights_c=weights)
+        found = losses(method, half, labels, 20, weights)
+    expected = losses(method, half.double(), labels, 20, weights)
     assert expected.total.dtype == torch.float64
-    for part, exact in zip(found, expected, strict=True):
+    for part, exact in zip(found[:3], expected[:3], strict=True):
         torch.testing.assert_close(part.double(), exact, rtol=1e-5, atol=0)
 
 
 def test_original_code_scales_both_sums_and_lets_lambda_fall() -> None:
-    original = METHODS["cct"](
-        params(method="cct", compat="original", epochs=30, beta=0.65, lambda_max=0.9, rampup=None)
+    original = METHODS["cct"].build(
+        params(method="cct", compat="original", epochs=30, beta=0.65, lambda_max=0.9, rampup=None), SETTING
     )
     assert original.coefficients(27)["lambda"] == pytest.approx(0.9)
     assert original.coefficients(30)["lambda"] == pytest.approx(0.8928, abs=5e-5)
     logits, labels = batch(3)
-    found = original.losses(logits, labels, epoch=9, class_weights_c=None)
+    found = losses(original, logits, labels, 9)
     expected = reference(logits, labels, original.coefficients(9)["lambda"])
-    np.testing.assert_allclose([part.item() for part in found], 0.33 * np.array(expected), rtol=1e-6)
+    np.testing.assert_allclose([part.item() for part in found[:3]], 0.33 * np.array(expected), rtol=1e-6)
 
 
 def test_paper_form_follows_the_parameters() -> None:
     asked = params(method="cct", compat="paper", epochs=30, beta=2.0, lambda_max=0.9, rampup=None)
     assert asked.after_rampup == "hold"
-    method = METHODS["cct"](asked)
+    method = METHODS["cct"].build(asked, SETTING)
     assert [method.coefficients(epoch)["lambda"] for epoch in (27, 30)] == [0.9, 0.9]
-    assert method == CCT(beta=2.0, lambda_max=0.9, rampup=27, after_rampup="hold", scale=1)
-    assert METHODS["cct"](asked.model_copy(update={"rampup": 5.0})).coefficients(5) == {"lambda": 0.9}
+    assert vars(method) == vars(CCT(beta=2.0, lambda_max=0.9, rampup=27, after_rampup="hold"))
+    assert METHODS["cct"].build(asked.model_copy(update={"rampup": 5.0}), SETTING).coefficients(5) == {"lambda": 0.9}
 
 
 def test_every_method_that_can_be_asked_for_exists() -> None:
     assert set(METHODS) == set(get_args(TrainParams.model_fields["method"].annotation))
-    assert METHODS["ce"](params(method="ce")).coefficients(3) == {}
+    assert METHODS["ce"].build(params(method="ce"), SETTING).coefficients(3) == {}

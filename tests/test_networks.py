@@ -3,7 +3,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,8 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.contract import UserError
+from pipeline.train_params import TrainParams
 from train import loop
-from train.networks import Networks, load_backbone
+from train.compute import Compute
+from train.networks import Networks
+from train.outputs import Needs
+from train.starting_points import load_backbone, start_from
 from train.stream import Batch
 
 torch.set_num_threads(1)
@@ -73,11 +77,30 @@ def test_networks_differ_and_do_not_depend_on_how_many_there_are() -> None:
 def test_forward_stacks_what_the_networks_say() -> None:
     networks = Networks("resnet18", networks=3, classes=CLASSES, seed=0).eval()
     with torch.no_grad():
-        logits = networks(pictures())
+        logits = networks(pictures()).logits_kbc
         assert logits.shape == (3, 2, CLASSES)
         torch.testing.assert_close(logits[1], networks.networks[1](pictures()))
         networks.networks = nn.ModuleList(networks.networks[k] for k in (2, 0, 1))
-        torch.testing.assert_close(networks(pictures()), logits[[2, 0, 1]])
+        torch.testing.assert_close(networks(pictures()).logits_kbc, logits[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
+def test_outputs_are_those_of_torchvisions_forward(name: str) -> None:
+    networks = Networks(name, networks=2, classes=CLASSES, seed=0).eval()
+    each = list(networks.networks)
+    heads = [[layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1] for network in each]
+    with torch.no_grad():
+        outputs = networks(pictures(), Needs(features=True, attention=networks.attention))
+        assert outputs.features_kbd.shape == (2, 2, networks.features)
+        assert torch.equal(outputs.logits_kbc, torch.stack([network(pictures()) for network in each]))
+        from_features = [head(features) for head, features in zip(heads, outputs.features_kbd, strict=True)]
+        assert torch.equal(outputs.logits_kbc, torch.stack(from_features))
+        if networks.attention:
+            biases = torch.stack([head.bias for head in heads])[:, None]
+            means = outputs.attention_kbchw.mean((-2, -1)) + biases
+            torch.testing.assert_close(means, outputs.logits_kbc, rtol=1e-4, atol=1e-5)
+        assert networks(pictures())[1:] == (None, None, None)
+    assert networks.attention == (name != "mobilenet_v3_small")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -85,7 +108,7 @@ def test_forward_stacks_what_the_networks_say() -> None:
 def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: bool) -> None:
     networks = Networks("resnet18", networks=2, classes=CLASSES, seed=0).train(training)
     before = {key: value.clone() for key, value in networks.state_dict().items()}
-    compute = loop.Compute(device=torch.device("cpu"), bf16=bf16)
+    compute = Compute(devices=(torch.device("cpu"),), half=torch.bfloat16 if bf16 else None)
     faces = torch.arange(2 * 3 * 32 * 32, dtype=torch.uint8).reshape(2, 3, 32, 32)
     batch = Batch(faces, torch.zeros(2, dtype=torch.int64), torch.tensor([4, 1]))
     probabilities, positions = loop.predict(networks, [batch], compute)
@@ -93,7 +116,7 @@ def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: 
     assert positions.tolist() == [4, 1]
     assert probabilities.dtype == np.float32
     with torch.no_grad():
-        expected = networks.eval()(compute.inputs(faces)).softmax(-1).numpy()
+        expected = networks.eval()(compute.inputs(faces)).logits_kbc.softmax(-1).numpy()
     np.testing.assert_allclose(probabilities, expected, atol=0.03 if bf16 else 1e-5)
 
 
@@ -108,10 +131,49 @@ def test_groups_hold_every_parameter_once() -> None:
     assert len(of_heads) == 6
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
-def test_other_backbones(name: str) -> None:
+OTHERS = ["resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"]
+
+
+def test_every_backbone_that_can_be_asked_for_is_tried() -> None:
+    assert set(get_args(TrainParams.model_fields["backbone"].annotation)) == {"resnet18", *OTHERS}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_backbones(name: str, tmp_path: Path) -> None:
     networks = Networks(name, networks=1, classes=CLASSES, seed=0)
-    assert networks.eval()(pictures(1)).shape == (1, 1, CLASSES)
+    with torch.no_grad():
+        outputs = networks.eval()(pictures(1), Needs(features=True))
+        assert torch.equal(outputs.logits_kbc[0], networks.networks[0](pictures(1)))
+    assert outputs.features_kbd.shape == (1, 1, networks.features)
+    _, heads = networks.parameter_groups(lr_backbone=0.001, lr_head=0.01)
+    assert len(heads["params"]) == (4 if name.startswith("mobilenet") else 2)
+    state = Networks(name, networks=1, classes=3, seed=1).networks[0].state_dict()
+    save_file(state, tmp_path / "all.safetensors")
+    report = load_backbone(networks.networks[0], tmp_path / "all.safetensors", index=0)
+    assert report.matched == report.total
+    assert report.missing == ()
+    body = [key for key in state if key.split(".")[0] not in ("fc", "classifier") and "num_batches" not in key]
+    assert report.total == len(body)
+    assert all(torch.equal(networks.networks[0].state_dict()[key], state[key]) for key in body)
+    save_file({key: state[key] for key in body[: len(body) * 9 // 10]}, tmp_path / "most.safetensors")
+    with pytest.raises(UserError, match=r"matches (89|90)\.\d% of the backbone, at least 95%"):
+        load_backbone(networks.networks[0], tmp_path / "most.safetensors", index=0)
+
+
+def test_a_student_is_one_network_more_and_heard_of_apart(tmp_path: Path) -> None:
+    networks = Networks("resnet18", networks=2, classes=CLASSES, seed=0, student=True).eval()
+    without = Networks("resnet18", networks=2, classes=CLASSES, seed=0).eval()
+    with torch.no_grad():
+        outputs = networks(pictures(), Needs(features=True))
+        assert torch.equal(outputs.logits_kbc, without(pictures()).logits_kbc)
+        assert torch.equal(outputs.student_sbc[0], networks.networks[2](pictures()))
+    assert len(outputs.features_kbd) == 2
+    assert (networks.student, without.student) == (True, False)
+    save_file(without.state_dict(), tmp_path / "two.safetensors")
+    told = start_from(networks, tmp_path / "two.safetensors")
+    assert [line.split(" took ")[0] for line in told] == ["init: network 1", "init: network 2", "init: the student"]
+    first, last = (networks.networks[k].get_parameter("conv1.weight") for k in (0, 2))
+    assert torch.equal(first, last)
 
 
 def old_msceleb(states: list[State]) -> dict[str, Any]:

@@ -159,3 +159,38 @@ def test_values_are_the_same_on_every_machine() -> None:
 def test_what_is_out_of_range_is_refused(rate: float, classes: int, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         noisy_labels(trials(5), kind="symmetric", rate=rate, unit="frame", seed=0, classes=classes)
+
+
+MATRIX = np.array([[0.6, 0.4, 0, 0, 0, 0, 0], [0.1, 0.8, 0.1, 0, 0, 0, 0], *np.eye(CLASSES)[2:]])
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_confusion_follows_the_rows_of_the_matrix(unit: NoiseUnit) -> None:
+    samples = trials(1500, seed=3)
+    found = noisy_labels(samples, kind="confusion", rate=0, unit=unit, seed=0, classes=CLASSES, matrix_cc=MATRIX)
+    shares = np.zeros((CLASSES, CLASSES))
+    np.add.at(shares, (samples["label"].to_numpy(), found), 1)
+    shares /= shares.sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, MATRIX, atol=0.06)
+    assert (shares[MATRIX == 0] == 0).all()
+    keys = {"frame": samples.index.to_numpy(), "segment": runs(samples)}
+    groups = [samples["trial"], samples["label"]] if unit == "video" else keys[unit]
+    assert (pd.Series(found).groupby(groups).nunique() == 1).all()
+
+
+def test_a_confusion_without_confusion_leaves_labels() -> None:
+    samples = trials(20)
+    found = noisy_labels(
+        samples, kind="confusion", rate=0, unit="segment", seed=0, classes=CLASSES, matrix_cc=np.eye(CLASSES)
+    )
+    np.testing.assert_array_equal(found, samples["label"])
+
+
+def test_listed_labels_replace_true_ones_where_there_are_any() -> None:
+    samples = trials(1)
+    listed = np.full(len(samples), -1)
+    listed[[3, 9]] = [6, 0]
+    found = noisy_labels(samples, kind="list", rate=0, unit="frame", seed=0, classes=CLASSES, listed=listed)
+    assert found[[3, 9]].tolist() == [6, 0]
+    others = np.delete(np.arange(len(samples)), [3, 9])
+    np.testing.assert_array_equal(found[others], samples["label"].to_numpy()[others])

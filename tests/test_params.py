@@ -13,8 +13,19 @@ from pipeline.params import Params, check_params, load_params
 from tests.conftest import ROOT
 
 COMMITTED = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
-NULLABLE = {"rampup", "iterations_per_epoch", "init", "index.noise_list"} | {
-    f"engine.{key}" for key in ("timeout_s", "memory_gb", "address", "cluster")
+NULLABLE = {
+    "rampup",
+    "iterations_per_epoch",
+    "init",
+    "networks",
+    "forget_rate",
+    "ltnet.labels",
+    "noise_matrix",
+    "noise_list",
+    "devices",
+    "micro_batch",
+    "index.noise_list",
+    *(f"engine.{key}" for key in ("timeout_s", "memory_gb", "address", "cluster")),
 }
 Raw = dict[str, Any]
 
@@ -105,7 +116,7 @@ def test_null_is_refused_where_it_means_nothing(raw: Raw, key: str) -> None:
     assert complaint(changed(raw, key, None)).startswith(f"{key} must be ")
 
 
-@pytest.mark.parametrize("key", sorted(NULLABLE))
+@pytest.mark.parametrize("key", sorted(NULLABLE - {"networks"}))
 def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
     assert operator.attrgetter(key)(check_params(changed(raw, key, None))) is None
 
@@ -127,7 +138,12 @@ def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
         ("rampup", 0, "rampup must be a number in (0, inf) or null, got 0"),
         ("rampup", float("inf"), "rampup must be a number in (0, inf) or null, got inf"),
         ("iterations_per_epoch", 0, "iterations_per_epoch must be a whole number in [1, inf) or null, got 0"),
-        ("method", "CCT", "method must be one of cct, ce, got 'CCT'"),
+        (
+            "method",
+            "CCT",
+            "method must be one of cct, ce, coteaching, coteaching_plus, decoupling, eac, jocor, ltnet, nct, rayleigh, "
+            "scn, got 'CCT'",
+        ),
         ("index.mismatch", "keep", "index.mismatch must be one of trim, error, skip, got 'keep'"),
         ("init", 3, "init must be text or null, got 3"),
         ("dataset", "../x", "dataset must be text that matches ^[a-z0-9][a-z0-9_-]*$, got '../x'"),
@@ -196,6 +212,30 @@ def test_what_a_layout_cannot_do_is_a_contradiction(raw: Raw, changes: Raw, said
     for key, value in changes.items():
         raw = changed(raw, key, value)
     assert complaint(raw).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"noise_kind": "list", "noise_rate": 0.1, "noise_list": "x.csv"}, "noise_rate is 0.1 but noise_kind is list"),
+        ({"noise_kind": "confusion"}, "noise_kind is confusion, so noise_matrix must name a CSV file; it is null"),
+        ({"noise_list": "x.csv"}, "noise_list is x.csv but noise_kind is none; set noise_kind to list"),
+        (
+            {"method": "coteaching", "networks": 3},
+            "method coteaching is defined for 2 networks, networks is 3; set networks to 2 or null",
+        ),
+        ({"method": "scn", "networks": 2}, "method scn is defined for 1 network, networks is 2; set networks to 1"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(raw: Raw, changes: Raw, said: str) -> None:
+    assert complaint(raw | changes).startswith(said)
+
+
+@pytest.mark.parametrize(("method", "networks"), [("cct", 3), ("ce", 3), ("jocor", 2), ("scn", 1), ("eac", 1)])
+def test_a_method_brings_its_number_of_networks(raw: Raw, method: str, networks: int) -> None:
+    assert check_params(raw | {"method": method, "networks": None}).networks == networks
+    if method in ("cct", "ce", "eac"):
+        assert check_params(raw | {"method": method, "networks": 4}).networks == 4
 
 
 def test_parameters_cannot_be_changed(params: Params) -> None:

@@ -92,6 +92,15 @@ def test_aff_wild2_is_comparable_only_with_seven_classes(inputs: ReportInputs) -
     assert "The paper has seven classes, this run 4" in build_report(dataclasses.replace(inputs, evaluation=own))
 
 
+def test_what_became_of_wrong_labels_and_of_a_student_is_drawn(inputs: ReportInputs) -> None:
+    memorised = inputs.training.assign(flipped_fit=[0.1, 0.2, 0.3], flipped_true=0.5, val_f1_student=[0.1, 0.2, 0.3])
+    evaluated = dict(inputs.evaluation) | {"student": scores(0.4)}
+    text = Page(build_report(dataclasses.replace(inputs, training=memorised, evaluation=evaluated))).text
+    for shown in ("What the ensemble predicts where the label is wrong", "The true label", "Student"):
+        assert shown in text
+        assert shown not in Page(build_report(inputs)).text
+
+
 def test_ce_without_extras(inputs: ReportInputs) -> None:
     """One network, no λ, no interval, nothing dropped or disagreeing, no mistake, no pictures."""
     single = inputs.training[["epoch", "loss", "val_f1", "val_accuracy"]].head(1)

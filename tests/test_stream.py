@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline.files import digest_of
 from pipeline.shards.reading import ShardReader
 from tests.shard_sets import write_shard_set
 from train.augment import Augment, resize
+from train.ranks import Ranks
 from train.stream import Batch, Faces, Stream, epoch_order, oversampled, split_batches
 
 
@@ -68,6 +72,27 @@ def test_oversampling_evens_the_classes_and_repeats_a_class_evenly() -> None:
     assert not np.array_equal(drawn, oversampled(order, labels, seed=0, epoch=1))
 
 
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=9),
+    batch_size=st.integers(1, 40),
+    ranks=st.integers(1, 9),
+    iterations=st.none() | st.integers(1, 12),
+    done=st.integers(0, 12),
+)
+def test_ranks_share_an_epoch_without_loss_and_go_on_anywhere(
+    sizes: list[int], batch_size: int, ranks: int, iterations: int | None, done: int
+) -> None:
+    """Any number of shards, also fewer than ranks: as many batches for everybody, and together exactly the order."""
+    order = epoch_order(names(*sizes), seed=1, epoch=2)
+    batches = split_batches(order, batch_size=batch_size, iterations=iterations)
+    shares = [[Ranks(rank=rank, size=ranks).share(batch) for batch in batches[done:]] for rank in range(ranks)]
+    assert {len(share) for share in shares} == {max(0, len(batches) - done)}
+    for batch, parts in zip(batches[done:], zip(*shares, strict=True), strict=True):
+        assert np.array_equal(np.concatenate(parts), batch)
+    if iterations is None:
+        assert sorted(np.concatenate(batches).tolist()) == list(range(sum(sizes)))
+
+
 @pytest.fixture(scope="module")
 def shard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shard_set(tmp_path_factory.mktemp("set"), {"train": 40, "val": 12})
@@ -91,6 +116,21 @@ def test_workers_never_change_what_comes_out(shard_set: Path) -> None:
             assert torch.equal(mine.pictures_bchw, theirs.pictures_bchw)
             assert torch.equal(mine.labels_b, theirs.labels_b)
             assert torch.equal(mine.positions_b, theirs.positions_b)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_more_workers_than_shards_and_empty_shares_lose_nothing(tmp_path: Path) -> None:
+    reader = ShardReader(write_shard_set(tmp_path, {"train": 7, "val": 1}), "train")
+    labels = reader.samples["label"].to_numpy(np.int64)
+    stream = Stream(Faces(reader=reader, labels=labels, image_size=32, seed=0), workers=4)
+    plan = split_batches(
+        epoch_order(reader.samples["shard"].to_numpy(object), seed=0, epoch=0), batch_size=2, iterations=None
+    )
+    for rank in range(3):
+        shares = [Ranks(rank=rank, size=3).share(batch) for batch in plan]
+        decoded = list(stream.batches(0, shares))
+        assert [batch.positions_b.tolist() for batch in decoded] == [share.tolist() for share in shares]
+        assert all(len(batch.pictures_bchw) == len(batch.positions_b) for batch in decoded)
 
 
 def test_labels_and_positions_belong_together(shard_set: Path) -> None:
@@ -130,7 +170,8 @@ def test_without_augmentation_pictures_are_the_stored_ones(shard_set: Path) -> N
 def test_augmentation_is_a_function_of_picture_and_seed(original: bool) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     one, other = Augment(original=original), Augment(original=original)
-    for seed in range(20):
+    seeds = [int(digest_of(number)[:16], 16) for number in range(200)]
+    for seed in seeds[:20]:
         assert np.array_equal(one(picture, seed), other(picture, seed))
-    flipped = sum(np.abs(one(picture, s).astype(int) - picture).mean() > 40 for s in range(200))
+    flipped = sum(np.abs(one(picture, seed).astype(int) - picture).mean() > 60 for seed in seeds)
     assert 60 < flipped < 140 or original

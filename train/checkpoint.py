@@ -13,22 +13,27 @@ from train.networks import Networks
 DESCRIPTION = "model.json"
 
 
-def save_weights(path: Path, networks: Networks) -> None:
-    """Publishes the state of all networks, on the CPU in contiguous memory."""
-    state = {name: value.detach().cpu().contiguous() for name, value in networks.state_dict().items()}
-    with files.publishing(path) as stream:
-        stream.write(safetensors.torch.save(state))
+def weights_of(networks: Networks) -> bytes:
+    """The state of all networks as safetensors."""
+    return safetensors.torch.save({name: value.cpu().contiguous() for name, value in networks.state_dict().items()})
 
 
-def keep_as_best(folder: Path) -> None:
-    """Gives the last weights a second name; they are replaced by the next epoch's, never written again."""
-    best = folder / "best.safetensors"
-    best.unlink(missing_ok=True)
-    files.link_or_copy(folder / "last.safetensors", best)
+def student_of(networks: Networks) -> bytes:
+    """The student's weights alone, under torchvision's names: what `init` reads."""
+    state = {name: value.cpu().contiguous() for name, value in networks.networks[-1].state_dict().items()}
+    return safetensors.torch.save(state)
+
+
+def publish(folder: Path, weights: dict[str, bytes], description: dict[str, Any]) -> None:
+    """Weights by name (`last`, `best`, `student`), and what is needed to build the networks and to feed them."""
+    for name, content in weights.items():
+        with files.publishing(folder / f"{name}.safetensors") as stream:
+            stream.write(content)
+    files.write_json(folder / DESCRIPTION, description)
 
 
 def load_weights(path: Path, networks: Networks) -> None:
-    """Loads what `save_weights` wrote; raises `UserError` if the file is absent, damaged or of other networks."""
+    """Loads what `weights_of` gave; raises `UserError` if the file is absent, damaged or of other networks."""
     try:
         networks.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
@@ -36,11 +41,6 @@ def load_weights(path: Path, networks: Networks) -> None:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not hold these networks ({reason}); train again with `dvc repro`") from None
-
-
-def describe(folder: Path, description: dict[str, Any]) -> None:
-    """Publishes what is needed to build the networks and to feed them."""
-    files.write_json(folder / DESCRIPTION, description)
 
 
 def load_networks(folder: Path, weights: str) -> tuple[Networks, dict[str, Any]]:
@@ -51,6 +51,7 @@ def load_networks(folder: Path, weights: str) -> tuple[Networks, dict[str, Any]]
         networks=description["networks"],
         classes=len(description["classes"]),
         seed=description["seed"],
+        student=description["student"],
     )
     load_weights(folder / f"{weights}.safetensors", networks)
     return networks, description

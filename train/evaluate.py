@@ -18,10 +18,11 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Softmax of every network, K x N x C, for the N samples of a sample table."""
+    """Softmax of every network, K x N x C, for the N samples of a sample table; N x C of a student, if there is one."""
 
     samples: pd.DataFrame
     probabilities_knc: Probabilities
+    student_nc: Probabilities | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -36,14 +37,16 @@ class Predictions:
 
 
 def scored(predictions: Predictions, classes: list[str]) -> dict[str, Any]:
-    """Scores of the ensemble and of each network (see `metrics.Scores`)."""
+    """Scores of the ensemble, of each network and of a student (see `metrics.Scores`); on how many 1, …, K agree."""
     each = [_block(predictions, probabilities_nc, classes) for probabilities_nc in predictions.probabilities_knc]
+    student = predictions.student_nc
     mean = {name: float(np.mean([block[name] for block in each])) for name in ("f1", "accuracy", "score")}
     return {
         "ensemble": _block(predictions, predictions.ensemble_nc, classes),
         "networks": each,
         "networks_mean": mean,
-    }
+        "agreement": list(metrics.agreement(predictions.probabilities_knc.argmax(-1))),
+    } | ({} if student is None else {"student": _block(predictions, student, classes)})
 
 
 def evaluation(
@@ -94,6 +97,7 @@ def evaluation(
 def headline(evaluated: dict[str, Any]) -> dict[str, float]:
     """The few figures that `dvc exp show` lists: `results/metrics.json`."""
     low, high = evaluated["interval"]["f1"]
+    student = {"student_f1": evaluated["student"]["f1"]} if "student" in evaluated else {}
     return {
         "f1": evaluated["ensemble"]["f1"],
         "f1_low": low,
@@ -102,16 +106,21 @@ def headline(evaluated: dict[str, Any]) -> dict[str, float]:
         "score": evaluated["ensemble"]["score"],
         "networks_mean_f1": evaluated["networks_mean"]["f1"],
         "best_epoch_f1": evaluated["best"]["ensemble"]["f1"],
-    }
+    } | student
 
 
 def prediction_rows(predictions: Predictions) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row a sample with every probability, and the columns: `p0`… of the ensemble, `n1_p0`… of network 1."""
+    """One row a sample with every probability, and the columns: `p0`… of the ensemble, `n1_p0`… of network 1.
+
+    A student's are `s_p0`….
+    """
     ensemble_nc = predictions.ensemble_nc
     rows = predictions.samples[["key", "trial", "video", "frame_index", "label"]].copy()
     rows["prediction"] = ensemble_nc.argmax(-1)
     rows["confidence"] = ensemble_nc.max(-1)
     named = {"p": ensemble_nc} | {f"n{k}_p": each for k, each in enumerate(predictions.probabilities_knc, start=1)}
+    if predictions.student_nc is not None:
+        named["s_p"] = predictions.student_nc
     for prefix, probabilities_nc in named.items():
         for label, column in enumerate(probabilities_nc.T):
             rows[f"{prefix}{label}"] = column

@@ -1,202 +1,208 @@
-"""A whole training run: data, networks and method put together, epochs, and what is kept of each."""
+"""A training run from its first or last unfinished batch to its end: epochs, snapshots, and what is kept of each."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from pipeline import balance
 from pipeline.contract import UserError
 from pipeline.files import digest_file
-from pipeline.params import TrainParams
-from pipeline.progress import Progress
+from pipeline.progress import Progress, duration
 from pipeline.shards.manifest import MANIFEST, read_manifest
-from pipeline.shards.reading import ShardReader
-from pipeline.shards.verification import require_verified
+from pipeline.stage import SignalledError
 from train import checkpoint, loop, metrics
-from train.augment import Augment
-from train.methods import METHODS
-from train.networks import Networks, load_backbone
-from train.noise import listed_labels, noisy_labels
+from train.compute import MEAN, STD
+from train.interruption import Interruption
+from train.run import Run, Split, class_weights, effective_frequencies, epoch_batches
 from train.schedules import learning_rate
-from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
+from train.snapshots import Position, Snapshots
+from train.tally import Tally
 
 
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """The faces of one split and their labels (noisy ones where noise was asked for)."""
+@dataclass(kw_only=True)
+class _Training:
+    """A run under way."""
 
-    reader: ShardReader
-    labels: NDArray[np.int64]
-    classes: int
-
-    @property
-    def counts(self) -> list[int]:
-        """Samples a class."""
-        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
+    run: Run
+    snapshots: Snapshots | None
+    interruption: Interruption
+    position: Position = field(default_factory=Position)
+    best: bytes | None = None
+    saved_s: float = field(default_factory=time.monotonic)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Everything that an epoch needs."""
+def fit(
+    run: Run, models: Path, *, snapshots: Snapshots | None = None, interruption: Interruption | None = None
+) -> list[dict[str, Any]]:
+    """Trains all epochs that are left, then publishes last and best weights and their description.
 
-    params: TrainParams
-    train: Split
-    val: Split
-    networks: Networks
-    compute: loop.Compute
-    train_stream: Stream
-    val_stream: Stream
-
-
-def open_split(folder: Path, split: str, classes: int) -> Split:
-    """A split of a verified shard set; raises `UserError` if it has no sample."""
-    reader = ShardReader(folder, split)
-    if not len(reader):
-        raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
-    return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
-
-
-def prepare(params: TrainParams, folder: Path) -> Run:
-    """Verifies the shards, opens both splits, and builds the networks."""
-    require_verified(folder)
-    classes = len(read_manifest(folder)["classes"])
-    train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
-    train = Split(reader=train.reader, labels=_given_labels(params, train), classes=classes)
-    torch.manual_seed(params.seed)
-    networks = Networks(params.backbone, networks=params.networks, classes=classes, seed=params.seed)
-    if params.init is not None:
-        for number, network in enumerate(networks.networks):
-            report = load_backbone(network, Path(params.init), index=number)
-            print(f"init: network {number + 1} took {report.matched} of {report.total} tensors from {params.init}")
-    compute = loop.Compute.choose(device=params.device, precision=params.precision)
-    augment = Augment(original=params.compat == "original")
-    return Run(
-        params=params,
-        train=train,
-        val=val,
-        networks=compute.place(networks),
-        compute=compute,
-        train_stream=_stream(params, train, augment),
-        val_stream=_stream(params, val, None),
-    )
-
-
-def _given_labels(params: TrainParams, train: Split) -> NDArray[np.int64]:
-    """The labels to learn from: those stored, with noise where that was asked for."""
-    if params.noise_kind == "listed":
-        return listed_labels(train.reader.marks("listed_label"), train.classes)
-    return noisy_labels(
-        train.reader.samples,
-        kind=params.noise_kind,
-        rate=params.noise_rate,
-        unit=params.noise_unit,
-        seed=params.seed,
-        classes=train.classes,
-    )
-
-
-def _stream(params: TrainParams, split: Split, augment: Augment | None) -> Stream:
-    faces = Faces(
-        reader=split.reader,
-        labels=split.labels,
-        image_size=params.image_size,
-        seed=params.seed,
-        augment=augment,
-    )
-    return Stream(faces, workers=params.workers)
-
-
-def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
-    """The positions that each batch of an epoch shows: a function of the parameters, the shards and the epoch."""
-    params = run.params
-    order = epoch_order(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
-    if params.balance == "oversample":
-        order = oversampled(order, run.train.labels, seed=params.seed, epoch=epoch)
-    return split_batches(order, batch_size=params.batch_size, iterations=params.iterations_per_epoch)
-
-
-def fit(run: Run, models: Path) -> list[dict[str, Any]]:
-    """Trains all epochs and publishes weights, best and last.
+    Args:
+        run: as it is at its start; a snapshot is loaded into it.
+        models: folder of the weights; only the first rank writes there.
+        snapshots: where the run's state is kept and found; None keeps none.
+        interruption: says when to end early.
 
     Returns:
         One row an epoch: coefficients, learning rates, losses, accuracies, agreement, seconds.
+
+    Raises:
+        SignalledError: when interrupted, after the step under way was finished and a snapshot taken.
     """
-    params = run.params
-    method = METHODS[params.method](params)
-    epochs = params.epochs + (params.compat == "original")
-    optimizer = torch.optim.Adam(
-        run.networks.parameter_groups(lr_backbone=params.lr_backbone, lr_head=params.lr_head), fused=True
+    training = _Training(run=run, snapshots=snapshots, interruption=interruption or Interruption())
+    rates = [group["lr"] for group in run.learner.optimizer.param_groups]
+    _resume(training)
+    _tell_frequencies(run)
+    left = (run.epochs - training.position.epoch) * len(epoch_batches(run, 0)) - training.position.batch
+    with Progress("train", left, unit="batches", silent=not run.learner.ranks.is_first) as progress:
+        while training.position.epoch < run.epochs:
+            for group, rate in zip(run.learner.optimizer.param_groups, rates, strict=True):
+                group["lr"] = learning_rate(rate, decay=run.params.lr_decay, epoch=training.position.epoch)
+            _finish_epoch(training, progress)
+            if training.position.epoch < run.epochs:
+                _end_if_asked(training, training.interruption.number)
+    if run.learner.ranks.is_first:
+        _publish(training, models)
+    return training.position.rows
+
+
+def _finish_epoch(training: _Training, progress: Progress) -> None:
+    """Trains on the batches of the epoch that are left, validates, and moves on to the next one."""
+    run, position = training.run, training.position
+    began_s, before_s = time.monotonic(), position.seconds
+    left = epoch_batches(run, position.epoch)[position.batch :]
+    shares = run.train_stream.batches(position.epoch, [run.learner.ranks.share(batch) for batch in left])
+    batches = zip(left, shares, strict=True)
+    steps = loop.train_batches(
+        run.learner,
+        batches,
+        run.train.labels,
+        epoch=position.epoch,
+        class_weights_c=class_weights(run),
+        truth_n=run.train.truth,
     )
-    initial = [group["lr"] for group in optimizer.param_groups]
-    rows: list[dict[str, Any]] = []
-    with Progress("train", epochs * len(epoch_batches(run, 0)), unit="batches") as progress:
-        for epoch in range(epochs):
-            for group, rate in zip(optimizer.param_groups, initial, strict=True):
-                group["lr"] = learning_rate(rate, decay=params.lr_decay, epoch=epoch)
-            summary = loop.train_epoch(
-                run.networks,
-                method,
-                run.train_stream.batches(epoch, epoch_batches(run, epoch)),
-                optimizer,
-                epoch=epoch,
-                compute=run.compute,
-                class_weights_c=_class_weights(run),
-                name_samples=lambda positions: run.train.reader.samples["key"].iloc[positions.numpy()].tolist(),
-                on_batch=_reporter(progress, epoch, epochs, rows),
-            )
-            rates = dict(zip(("lr_backbone", "lr_head"), (g["lr"] for g in optimizer.param_groups), strict=True))
-            rows.append({"epoch": epoch} | method.coefficients(epoch) | rates | asdict(summary) | validate(run))
-            checkpoint.save_weights(models / "last.safetensors", run.networks)
-            if rows[-1]["val_f1"] >= max(row["val_f1"] for row in rows):
-                checkpoint.keep_as_best(models)
-    checkpoint.describe(models, description(run, rows))
-    return rows
+    for measured in steps:
+        position.tally.add(measured)
+        position.batch += 1
+        position.seconds = before_s + time.monotonic() - began_s
+        progress.step(note=_note(position, run.epochs, measured["loss"][0]))
+        _save_if_due(training)
+    coefficients = run.learner.method.coefficients(position.epoch)
+    groups = run.learner.optimizer.param_groups[:2]
+    rates = dict(zip(("lr_backbone", "lr_head"), (group["lr"] for group in groups), strict=True))
+    measured_all = position.tally.means() | {"seconds": position.seconds} | validate(run)
+    position.rows.append({"epoch": position.epoch} | coefficients | rates | measured_all)
+    if position.best_epoch == position.epoch:
+        training.best = checkpoint.weights_of(run.learner.networks)
+        if training.snapshots and run.learner.ranks.is_first:
+            training.snapshots.save_best(position.epoch, training.best)
+    position.epoch, position.batch, position.tally, position.seconds = position.epoch + 1, 0, Tally(), 0.0
+    _save(training)
 
 
-def _class_weights(run: Run) -> Tensor | None:
-    if run.params.balance != "class_weights":
-        return None
-    return torch.tensor(balance.class_weights(run.train.counts), device=run.compute.device)
+def _note(position: Position, epochs: int, loss: float) -> str:
+    validated = f", validation F1 {position.rows[-1]['val_f1']:.3f}" if position.rows else ""
+    return f"epoch {position.epoch + 1} of {epochs}, loss {loss:.3f}{validated}"
 
 
-def _reporter(progress: Progress, epoch: int, epochs: int, rows: list[dict[str, Any]]) -> Callable[[float], None]:
-    validated = f", validation F1 {rows[-1]['val_f1']:.3f}" if rows else ""
+def _save_if_due(training: _Training) -> None:
+    """Takes a snapshot when it is time, on all ranks after the same step; ends the run if it was asked to."""
+    minutes = (time.monotonic() - training.saved_s) / 60
+    signal, late = training.run.learner.ranks.largest(
+        training.interruption.number, minutes - training.run.params.snapshot_minutes
+    )
+    if signal or late >= 0:
+        _save(training)
+    _end_if_asked(training, signal)
 
-    def on_batch(loss: float) -> None:
-        progress.step(note=f"epoch {epoch + 1} of {epochs}, loss {loss:.3f}{validated}")
 
-    return on_batch
+def _end_if_asked(training: _Training, number: float) -> None:
+    """Ends the run, on all ranks, if any was sent a signal; its state has been saved."""
+    signal = round(training.run.learner.ranks.largest(number)[0])
+    if not signal:
+        return
+    if training.run.learner.ranks.is_first:
+        position = training.position
+        print(f"train: saved after batch {position.batch} of epoch {position.epoch + 1}", flush=True)
+    raise SignalledError(signal)
 
 
-def predict_split(
-    networks: Networks, stream: Stream, samples: int, *, batch_size: int, compute: loop.Compute
-) -> loop.Probabilities:
-    """Softmax of every network for a whole split in stored order, K x N x C."""
-    batches = stream.batches(0, list(loop.in_order(samples, batch_size)))
-    probabilities_knc, _ = loop.predict(networks, batches, compute)
-    return probabilities_knc
+def _save(training: _Training) -> None:
+    random = training.run.learner.ranks.everyone(_random_state())
+    if training.snapshots and training.run.learner.ranks.is_first:
+        training.snapshots.save(training.position, _state(training.run) | {"random": random})
+    training.saved_s = time.monotonic()
+
+
+def _state(run: Run) -> dict[str, Any]:
+    learner = run.learner
+    return {
+        "networks": learner.networks.state_dict(),
+        "method": learner.method.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "scaler": learner.scaler.state_dict(),
+    }
+
+
+def _resume(training: _Training) -> None:
+    """Takes up the newest good snapshot, if there is one; every rank reads the one that the first found."""
+    run, ranks = training.run, training.run.learner.ranks
+    snapshot = training.snapshots.newest() if training.snapshots and ranks.is_first else None
+    found = ranks.everyone(None if snapshot is None else snapshot.folder)[0]
+    if training.snapshots is None or found is None:
+        return
+    snapshot = snapshot or training.snapshots.read(found)
+    if snapshot is None:
+        raise UserError(f"rank {ranks.rank} cannot read {found}; the work store must be shared by all machines")
+    training.position = snapshot.position
+    training.best = None if snapshot.best is None else snapshot.best.read_bytes()
+    _load(run, snapshot.state)
+    if ranks.is_first:
+        position, ago = snapshot.position, duration(snapshot.age_s)
+        print(f"train: goes on after batch {position.batch} of epoch {position.epoch + 1}, saved {ago} ago", flush=True)
+
+
+def _load(run: Run, state: Mapping[str, Any]) -> None:
+    learner = run.learner
+    learner.networks.load_state_dict(state["networks"])
+    learner.method.load_state_dict(state["method"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.scaler.load_state_dict(state["scaler"])
+    own = state["random"][learner.ranks.rank]
+    torch.set_rng_state(own["cpu"])
+    if own["cuda"]:
+        torch.cuda.set_rng_state_all(own["cuda"])
+
+
+def _random_state() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _tell_frequencies(run: Run) -> None:
+    if not run.learner.ranks.is_first:
+        return
+    shares = (f"{name} {own:.1%} -> {now:.1%}" for name, (own, now) in effective_frequencies(run).items())
+    print(f"train: balance {run.params.balance}, classes stored -> learned from: {', '.join(shares)}", flush=True)
 
 
 def validate(run: Run) -> dict[str, float]:
-    """Macro-F1 and accuracy of the ensemble on the validation split, and macro-F1 of each network."""
-    probabilities_knc = predict_split(
-        run.networks,
+    """Macro-F1 and accuracy of the ensemble on the validation split, and macro-F1 of each network and of a student."""
+    learner = run.learner
+    probabilities_knc = loop.predict_split(
+        learner.networks,
         run.val_stream,
         len(run.val.labels),
         batch_size=run.params.batch_size,
-        compute=run.compute,
+        compute=learner.compute,
+        ranks=learner.ranks,
     )
-    ensemble = _scores(run.val, probabilities_knc.mean(0))
-    each = {
-        f"val_f1_{number}": _scores(run.val, probabilities_nc).f1
-        for number, probabilities_nc in enumerate(probabilities_knc, start=1)
-    }
+    networks = learner.networks
+    ensemble = _scores(run.val, probabilities_knc[: networks.size].mean(0))
+    names = [f"val_f1_{number}" for number in range(1, networks.size + 1)]
+    names += ["val_f1_student"] * networks.student
+    each = {name: _scores(run.val, said_nc).f1 for name, said_nc in zip(names, probabilities_knc, strict=True)}
     return {"val_f1": ensemble.f1, "val_accuracy": ensemble.accuracy} | each
 
 
@@ -204,14 +210,25 @@ def _scores(split: Split, probabilities_nc: loop.Probabilities) -> metrics.Score
     return metrics.scores(metrics.confusion(split.labels, probabilities_nc.argmax(-1), split.classes))
 
 
-def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _publish(training: _Training, models: Path) -> None:
+    """Last and best weights under their names, and their description."""
+    networks = training.run.learner.networks
+    last = checkpoint.weights_of(networks)
+    weights = {"last": last, "best": training.best or last}
+    if networks.student:
+        weights["student"] = checkpoint.student_of(networks)
+    checkpoint.publish(models, weights, description(training.run, training.position))
+
+
+def description(run: Run, position: Position) -> dict[str, Any]:
     """What `load_networks` and any other program need to use the weights."""
-    params, best = run.params, max(rows, key=lambda row: (row["val_f1"], row["epoch"]))
+    params = run.params
     manifest = read_manifest(run.train.reader.folder)
     return {
         "dataset": params.dataset,
         "method": params.method,
         "networks": params.networks,
+        "student": run.learner.networks.student,
         "backbone": params.backbone,
         "classes": manifest["classes"],
         "seed": params.seed,
@@ -219,11 +236,11 @@ def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "width": params.image_size,
             "height": params.image_size,
             "channels": "RGB",
-            "mean": loop.MEAN,
-            "std": loop.STD,
+            "mean": MEAN,
+            "std": STD,
         },
         "prediction": "arg max of the mean of the networks' softmax",
-        "epochs": len(rows),
-        "best_epoch": best["epoch"],
+        "epochs": len(position.rows),
+        "best_epoch": position.best_epoch,
         "shards": digest_file(run.train.reader.folder / MANIFEST),
     }

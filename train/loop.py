@@ -1,160 +1,104 @@
-"""One loop for every method: forward, losses, step; it never names a method."""
+"""One loop for every method: a step on each batch of an epoch, and prediction; it never names a method."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from pipeline.contract import UserError
-from train.methods import Losses, Method
+from train.compute import Compute
+from train.methods import Given
 from train.networks import Networks
-from train.stream import Batch
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's, of RGB in [0, 1]; people's ResNet checkpoints were trained with them."""
+from train.ranks import Ranks
+from train.step import Learner, learn
+from train.stream import Batch, Stream
+from train.tally import measures
 
 Probabilities = NDArray[np.float32]
+Measured = dict[str, tuple[float, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compute:
-    """Where and in what precision networks run."""
-
-    device: torch.device
-    bf16: bool
-
-    @classmethod
-    def choose(cls, *, device: str, precision: str) -> "Compute":
-        """`auto` takes a GPU where there is one. Raises `UserError` if `cuda` is asked for and absent."""
-        available = torch.cuda.is_available()
-        if device == "cuda" and not available:
-            raise UserError("device is cuda, but torch sees no GPU here; set device to auto or cpu")
-        name = ("cuda" if available else "cpu") if device == "auto" else device
-        return cls(device=torch.device(name), bf16=precision == "bf16")
-
-    def place(self, networks: Networks) -> Networks:
-        """The networks on the device, in channels-last memory; the same place gives the same figures."""
-        return networks.to(self.device).to(memory_format=torch.channels_last)
-
-    def inputs(self, pictures_bchw: Tensor) -> Tensor:
-        """Bytes to normalised float32 on the device, in channels-last memory."""
-        pictures = pictures_bchw.to(self.device, non_blocking=True).float().div_(255)
-        mean = torch.tensor(MEAN, device=self.device)[:, None, None]
-        std = torch.tensor(STD, device=self.device)[:, None, None]
-        return pictures.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
-
-    def autocast(self) -> torch.autocast:
-        """Bfloat16 where it was asked for, float32 otherwise."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochSummary:
-    """Means over the samples of one training epoch."""
-
-    loss: float
-    supervision: float
-    consistency: float
-    train_accuracy: float
-    agree_all: float
-    seconds: float
-
-
-def train_epoch(
-    networks: Networks,
-    method: Method,
-    batches: Iterable[Batch],
-    optimizer: Optimizer,
+def train_batches(
+    learner: Learner,
+    batches: Iterable[tuple[NDArray[np.int64], Batch]],
+    labels: NDArray[np.int64],
     *,
     epoch: int,
-    compute: Compute,
     class_weights_c: Tensor | None,
-    name_samples: Callable[[Tensor], list[str]],
-    on_batch: Callable[[float], None],
-) -> EpochSummary:
-    """Trains on every batch once.
+    truth_n: NDArray[np.int64] | None = None,
+) -> Iterator[Measured]:
+    """Takes a step on every batch.
 
     Args:
-        networks: trained in place.
-        method: gives the losses.
-        batches: of one epoch.
-        optimizer: over the networks' parameters.
+        learner: trained in place.
+        batches: the positions of each whole batch, and this rank's share of it.
+        labels: of all positions.
         epoch: from 0.
-        compute: device and precision; losses are always float32.
         class_weights_c: for the supervision, or None.
-        name_samples: keys of a batch's positions, for messages.
-        on_batch: told each batch's loss.
+        truth_n: true classes by position where given ones may be wrong, for measuring alone.
+
+    Yields:
+        What `tally.measures` found in the batch, after its step.
 
     Raises:
-        UserError: before the step, if a loss is not finite.
+        UserError: before the step, if the loss or a gradient is not finite; or if memory ran out.
     """
-    networks.train()
-    began = time.monotonic()
-    sums, seen = torch.zeros(5, dtype=torch.float64), 0
-    for batch in batches:
-        labels_b = batch.labels_b.to(compute.device, non_blocking=True)
-        with compute.autocast():
-            logits_kbc = networks(compute.inputs(batch.pictures_bchw))
-        losses = method.losses(logits_kbc, labels_b, epoch=epoch, class_weights_c=class_weights_c)
-        _require_finite(losses, epoch, batch, name_samples)
-        optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        size = len(labels_b)
-        sums += size * _measures(losses, logits_kbc.detach(), labels_b)
-        seen += size
-        on_batch(float(losses.total.detach()))
-    loss, supervision, consistency, accuracy, agree = (sums / seen).tolist()
-    return EpochSummary(
-        loss=loss,
-        supervision=supervision,
-        consistency=consistency,
-        train_accuracy=accuracy,
-        agree_all=agree,
-        seconds=time.monotonic() - began,
-    )
+    device = learner.compute.device
+    for positions, batch in batches:
+        given = Given(
+            labels_b=torch.from_numpy(labels[positions]).to(device, non_blocking=True),
+            positions_b=torch.from_numpy(positions).to(device, non_blocking=True),
+            epoch=epoch,
+            class_weights_c=class_weights_c,
+        )
+        try:
+            losses, outputs = learn(learner, batch.pictures_bchw, given)
+        except torch.OutOfMemoryError as error:
+            raise UserError(_out_of_memory(error, len(batch.pictures_bchw), learner.micro_batch)) from None
+        yield measures(losses, outputs, given, truth_n)
 
 
-def _measures(losses: Losses, logits_kbc: Tensor, labels_b: Tensor) -> Tensor:
-    ensemble_b = logits_kbc.float().softmax(-1).mean(0).argmax(-1)
-    predictions_kb = logits_kbc.argmax(-1)
-    agree_b = (predictions_kb == predictions_kb[0]).all(0)
-    shares = [(ensemble_b == labels_b).float().mean(), agree_b.float().mean()]
-    return torch.stack([*(part.detach() for part in losses), *shares]).double().cpu()
-
-
-def _require_finite(losses: Losses, epoch: int, batch: Batch, name_samples: Callable[[Tensor], list[str]]) -> None:
-    if bool(torch.isfinite(losses.total)):
-        return
-    keys = name_samples(batch.positions_b)
-    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-    raise UserError(
-        f"the loss is {float(losses.total.detach())} in epoch {epoch} (batch of {', '.join(keys[:4])}{more}); "
-        "no step was taken. Lower lr_backbone or lr_head, or set precision to float32"
+def _out_of_memory(error: torch.OutOfMemoryError, share: int, micro_batch: int | None) -> str:
+    smaller = max(1, min(share, micro_batch or share) // 2)
+    first_line = str(error).split("\n")[0].split(". ")[0]
+    return (
+        f"the GPU's memory does not hold {min(share, micro_batch or share)} samples at once ({first_line}); "
+        f"set micro_batch to {smaller}: the batch stays the same, each step takes about a third longer"
     )
 
 
 @torch.inference_mode()
 def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> tuple[Probabilities, NDArray[np.int64]]:
-    """Softmax of every network, K x N x C, and the positions of the N samples."""
+    """Softmax of every network, a student after the others, K x N x C; and the positions of the N samples."""
     networks.eval()
     parts: list[Tensor] = []
     positions: list[Tensor] = []
     for batch in batches:
         with compute.autocast():
-            logits_kbc = networks(compute.inputs(batch.pictures_bchw))
-        parts.append(logits_kbc.float().softmax(-1).cpu())
+            outputs = networks(compute.inputs(batch.pictures_bchw))
+        parts.append(outputs.everyones_kbc.float().softmax(-1).cpu())
         positions.append(batch.positions_b)
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
 
 
-def in_order(samples: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Batches of positions as stored, for prediction."""
-    for begin in range(0, samples, batch_size):
-        yield np.arange(begin, min(begin + batch_size, samples))
+def predict_split(
+    networks: Networks,
+    stream: Stream,
+    samples: int,
+    *,
+    batch_size: int,
+    compute: Compute,
+    ranks: Ranks | None = None,
+) -> Probabilities:
+    """Softmax of every network, a student after the others, for a whole split in stored order, K x N x C.
+
+    Each rank does its share; all are given the whole.
+    """
+    ranks = ranks or Ranks()
+    share = ranks.share(np.arange(samples))
+    batches = [share[begin : begin + batch_size] for begin in range(0, len(share), batch_size)]
+    probabilities_knc, _ = predict(networks, stream.batches(0, batches), compute)
+    joined: Probabilities = ranks.joined(torch.from_numpy(probabilities_knc), samples, dim=1).numpy()
+    return joined

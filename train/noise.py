@@ -12,19 +12,28 @@ from numpy.typing import NDArray
 
 from pipeline.contract import UserError
 
-NoiseKind = Literal["none", "symmetric", "pair"]
+NoiseKind = Literal["none", "symmetric", "pair", "confusion", "list", "listed"]
 NoiseUnit = Literal["frame", "segment", "video"]
 
 _UNIT = ["trial", "start", "label"]
 
 
 def noisy_labels(
-    samples: pd.DataFrame, *, kind: NoiseKind, rate: float, unit: NoiseUnit, seed: int, classes: int
+    samples: pd.DataFrame,
+    *,
+    kind: NoiseKind,
+    rate: float,
+    unit: NoiseUnit,
+    seed: int,
+    classes: int,
+    matrix_cc: NDArray[np.float64] | None = None,
+    listed: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Labels with noise, one a row of `samples`, in its order.
 
     Each unit flips with probability `rate`, all its samples to one class: `symmetric` to any of the C - 1
-    others alike, `pair` to the next, (y + 1) mod C. A unit is
+    others alike, `pair` to the next, (y + 1) mod C. `confusion` draws a unit's label from the row of its true class,
+    which may be that class. `list` takes the labels as they are listed. A unit is
 
     - `frame`: one sample;
     - `segment`: a run of one label among the trial's samples in the order of their frames, however far apart;
@@ -42,6 +51,8 @@ def noisy_labels(
         unit: what flips as one.
         seed: another seed is another draw.
         classes: C >= 2; labels are in [0, C).
+        matrix_cc: of `confusion`: row the true class, column the probability of each label; rows sum to 1.
+        listed: of `list`: a label a row, or -1 where the true one stays.
 
     Raises:
         ValueError: if rate, classes or a label is out of range.
@@ -53,13 +64,28 @@ def noisy_labels(
         raise ValueError(f"labels must be in [0, {classes}), of at least 2 classes")
     if kind == "none" or len(labels) == 0:
         return labels
+    if kind == "list":
+        assert listed is not None
+        return np.where(listed >= 0, listed, labels)
     trials = samples["trial"].to_numpy()
     rows = pd.DataFrame({"trial": trials, "start": _starts(samples, unit), "label": labels})
-    flips, targets = _draws(rows.drop_duplicates(_UNIT), unit, seed).T
-    steps = 1 + np.floor(targets * (classes - 1)).astype(np.int64) if kind == "symmetric" else 1
-    steps_of_units = np.where(flips < rate, steps, 0)
-    unit_of_rows = rows.groupby(_UNIT, sort=False).ngroup().to_numpy()
-    return (labels + steps_of_units[unit_of_rows]) % classes
+    units = rows.drop_duplicates(_UNIT)
+    flips, targets = _draws(units, unit, seed).T
+    if kind == "confusion":
+        assert matrix_cc is not None
+        drawn = _drawn_from(matrix_cc[units["label"].to_numpy()], flips)
+    else:
+        steps = 1 + np.floor(targets * (classes - 1)).astype(np.int64) if kind == "symmetric" else 1
+        drawn = (units["label"].to_numpy() + np.where(flips < rate, steps, 0)) % classes
+    return drawn[rows.groupby(_UNIT, sort=False).ngroup().to_numpy()]
+
+
+def _drawn_from(rows_uc: NDArray[np.float64], draws_u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The class whose stretch of each row's cumulated probabilities a draw falls into; never one of probability 0."""
+    ends_uc = rows_uc.cumsum(1)
+    ends_uc /= ends_uc[:, -1:]
+    classes_u: NDArray[np.int64] = (ends_uc <= draws_u[:, None]).sum(1)
+    return classes_u
 
 
 def listed_labels(listed: "pd.Series[int]", classes: int) -> NDArray[np.int64]:

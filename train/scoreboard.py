@@ -19,6 +19,7 @@ def beside_paper(evaluated: dict[str, Any]) -> str:
     rows = [
         *((f"network {number}", block) for number, block in enumerate(evaluated["networks"], start=1)),
         ("mean of the networks", evaluated["networks_mean"]),
+        *([("student", evaluated["student"])] if "student" in evaluated else []),
         ("**ensemble, last epoch**", evaluated["ensemble"]),
         (f"ensemble, best epoch on this very split (epoch {best['epoch']}, from 0)", best["ensemble"]),
     ]

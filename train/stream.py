@@ -6,7 +6,7 @@ shards, ranks and workers (docs/decisions/005).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.ancestors import die_with_parent
 from pipeline.files import digest_of
 from pipeline.shards.reading import ShardReader
+from pipeline.video import Image
 from train.augment import Augment, resize
+from train.interruption import ignore_signals
 
 _WINDOW = 4
 """Shards whose samples are shuffled together; samples were already shuffled over all shards when they were written."""
+
+
+_SEED_DIGITS = 16
+"""Of a hexadecimal digest: 64 bits."""
 
 
 class Batch(NamedTuple):
@@ -78,8 +85,8 @@ def split_batches(order: NDArray[np.int64], *, batch_size: int, iterations: int 
 
 
 @dataclass(kw_only=True)
-class Faces(Dataset[tuple[Tensor, int, int]]):
-    """Decoded faces by (epoch, position), augmented if there is an `augment`."""
+class Faces(Dataset[Batch]):
+    """Batches of decoded faces by (epoch, positions), augmented if there is an `augment`."""
 
     reader: ShardReader
     labels: NDArray[np.int64]
@@ -90,22 +97,33 @@ class Faces(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self.reader)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int, int]:
-        epoch, position = place
+    def __getitem__(self, place: tuple[int, NDArray[np.int64]]) -> Batch:
+        """The batch of these positions, which may be none."""
+        epoch, positions = place
+        pictures = np.empty((len(positions), self.image_size, self.image_size, 3), np.uint8)
+        keys = self.reader.keys(positions)
+        for picture, position, key in zip(pictures, positions.tolist(), keys, strict=True):
+            picture[:] = self._face(epoch, position, key)
+        return Batch(
+            torch.from_numpy(pictures).permute(0, 3, 1, 2),
+            torch.from_numpy(self.labels[positions]),
+            torch.from_numpy(positions),
+        )
+
+    def _face(self, epoch: int, position: int, key: str) -> Image:
         picture = resize(self.reader.picture(position), self.image_size)
-        if self.augment is not None:
-            seed = int(digest_of(self.seed, epoch, self.reader.key(position))[:8], 16)
-            picture = self.augment(picture, seed)
-        return torch.from_numpy(picture), int(self.labels[position]), position
+        if self.augment is None:
+            return picture
+        return self.augment(picture, int(digest_of(self.seed, epoch, key)[:_SEED_DIGITS], 16))
 
 
 class _Plan:
     """The batches of the epoch that comes next; a sampler that persistent workers can be fed from."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[int, int]]] = []
+        self.batches: list[tuple[int, NDArray[np.int64]]] = []
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -117,26 +135,30 @@ class Stream:
 
     def __init__(self, faces: Faces, *, workers: int) -> None:
         self._plan = _Plan()
-        self._loader: DataLoader[tuple[Tensor, int, int]] = DataLoader(
+        self._loader: DataLoader[Batch] = DataLoader(
             faces,
-            batch_sampler=self._plan,
+            batch_size=None,
+            sampler=self._plan,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_as_it_is,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_prepare_worker,
+            generator=torch.Generator(),  # its own: a loader that starts must not move the random state of training
         )
 
     def batches(self, epoch: int, positions: list[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Decodes the batches of one epoch, in order."""
-        self._plan.batches = [[(epoch, int(position)) for position in batch] for batch in positions]
+        """Decodes these batches of one epoch, in order."""
+        self._plan.batches = [(epoch, batch) for batch in positions]
         yield from self._loader
 
 
-def _collate(samples: list[tuple[Tensor, int, int]]) -> Batch:
-    pictures, labels, positions = zip(*samples, strict=True)
-    return Batch(torch.stack(pictures).permute(0, 3, 1, 2), torch.tensor(labels), torch.tensor(positions))
+def _as_it_is(batch: Any) -> Any:
+    """Batches come from `Faces` as they are used."""
+    return batch
 
 
 def _prepare_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
+    ignore_signals()
+    die_with_parent()

@@ -52,6 +52,10 @@ class ShardReader:
         """The sample's key."""
         return sample_key(self._trials[self._trial_codes[position]], int(self._frames[position]))
 
+    def keys(self, positions: NDArray[np.int64]) -> list[str]:
+        """The samples' keys."""
+        return [str(key) for key in self.samples["key"].array.take(positions)]
+
     def jpeg(self, position: int) -> bytes:
         """The stored bytes of one picture; raises `UserError` naming shard and sample if they are not there."""
         name = self._names[self._shards[position]]

@@ -1,37 +1,39 @@
 """Consensual Collaborative Training (Gera and Balasubramanian 2021): supervision gives way to consensus."""
 
-from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
-from pipeline.params import TrainParams
-from train.methods.base import Losses, full_precision, supervision
+from pipeline.train_params import TrainParams
+from train.methods.base import Given, Losses, Method, Setting, divergence, full_precision, supervision
+from train.outputs import Outputs
 from train.schedules import AfterRampUp, ramp_up, ramp_up_epoch
 
 ORIGINAL_SCALE = 0.33
 """The authors' code multiplies both sums by this, for three networks; the paper does not."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CCT:
-    """L = (1 - λ) L_sup + λ L_cons (Eq. 1) for any number of networks; of one, L_cons is 0.
+class CCT(Method):
+    """L = (1 - λ) L_sup + λ L_cons (Eq. 1) for any number of networks; of one, L_cons is 0."""
 
-    Attributes:
-        beta: β of Eq. 4.
-        lambda_max: the largest λ; 0 leaves the sum of cross-entropies.
-        rampup: e_r of Eq. 4, in epochs.
-        after_rampup: whether λ holds or falls after e_r.
-        scale: factor of both sums: 1 in the paper.
-    """
+    def __init__(
+        self, *, beta: float, lambda_max: float, rampup: float, after_rampup: AfterRampUp, scale: float = 1.0
+    ) -> None:
+        """The loss with its schedule.
 
-    beta: float
-    lambda_max: float
-    rampup: float
-    after_rampup: AfterRampUp
-    scale: float
+        Args:
+            beta: β of Eq. 4.
+            lambda_max: the largest λ; 0 leaves the sum of cross-entropies.
+            rampup: e_r of Eq. 4, in epochs.
+            after_rampup: whether λ holds or falls after e_r.
+            scale: factor of both sums: 1 in the paper.
+        """
+        super().__init__()
+        self.beta, self.lambda_max, self.rampup, self.after_rampup = beta, lambda_max, rampup, after_rampup
+        self.scale = scale
 
     @classmethod
-    def from_params(cls, params: TrainParams) -> "CCT":
+    def build(cls, params: TrainParams, setting: Setting) -> Self:
         """The paper's form; with `compat: original` both sums are scaled by 0.33 and λ falls after e_r."""
         original = params.compat == "original"
         return cls(
@@ -42,19 +44,12 @@ class CCT:
             scale=ORIGINAL_SCALE if original else 1.0,
         )
 
-    def losses(
-        self,
-        logits_kbc: Tensor,
-        labels_b: Tensor,
-        *,
-        epoch: int,
-        class_weights_c: Tensor | None,
-    ) -> Losses:
+    def losses(self, outputs: Outputs, given: Given) -> Losses:
         """See `Method.losses`. Class weights act on the supervision alone; both parts carry `scale`."""
-        logits_kbc = full_precision(logits_kbc)
-        supervised = self.scale * supervision(logits_kbc, labels_b, class_weights_c)
+        logits_kbc = full_precision(outputs.logits_kbc)
+        supervised = self.scale * supervision(logits_kbc, given)
         consistent = self.scale * consistency(logits_kbc)
-        weight = self._lambda(epoch)
+        weight = self._lambda(given.epoch)
         total = (1 - weight) * supervised + weight * consistent
         return Losses(total=total, supervision=supervised, consistency=consistent)
 
@@ -75,5 +70,4 @@ class CCT:
 def consistency(logits_kbc: Tensor) -> Tensor:
     """Σ_j Σ_{k≠j} mean_B KL(p_k ‖ p_j) (Eq. 3); gradients flow through both sides; 0 for equal logits."""
     log_p = logits_kbc.log_softmax(-1)
-    gaps_kjbc = log_p[:, None] - log_p[None, :]
-    return (log_p.exp()[:, None] * gaps_kjbc).sum((0, 1, 3)).mean()
+    return divergence(log_p[:, None], log_p[None, :]).sum((0, 1)).mean()

@@ -52,6 +52,11 @@ def _score_groups(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
                 {"name": "Ensemble", "own": True, "scores": evaluation["ensemble"]},
                 *_networks(evaluation["networks"]),
                 {"name": "Networks, mean", "own": False, "scores": evaluation["networks_mean"]},
+                *(
+                    [{"name": "Student", "own": False, "scores": evaluation["student"]}]
+                    if "student" in evaluation
+                    else []
+                ),
             ],
         },
         {

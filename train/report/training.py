@@ -12,6 +12,7 @@ from train.report.inputs import ReportInputs
 
 _LOSSES = {"loss": "Total", "supervision": "Supervision", "consistency": "Consistency"}
 _SHARES = {"agree_all": "All networks agree", "train_accuracy": "Ensemble agrees with the label"}
+_MEMORISED = {"flipped_fit": "The wrong label that was given", "flipped_true": "The true label"}
 
 
 def training_section(inputs: ReportInputs) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def _curves(training: pd.DataFrame) -> list[dict[str, Any] | None]:
         key=lambda name: int(name[7:]),
     )
     scores = {"val_f1": "Ensemble"} | {name: f"Network {name[7:]}" for name in networks}
+    scores |= {"val_f1_student": "Student"}
     return [
         _curve(training, _LOSSES, "Loss", "loss", "The consistency is drawn as it is, before its weight λ."),
         _curve(
@@ -43,6 +45,13 @@ def _curves(training: pd.DataFrame) -> list[dict[str, Any] | None]:
         ),
         _curve(training, scores, "F1 on the validation set", "macro-F1", "All classes count alike."),
         _curve(training, _SHARES, "Agreement while training", "share of training faces", "Under augmentation."),
+        _curve(
+            training,
+            _MEMORISED,
+            "What the ensemble predicts where the label is wrong",
+            "share of faces with a wrong label",
+            "While training, under augmentation.",
+        ),
     ]
 
 

@@ -10,8 +10,9 @@ from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
 from train import loop
 from train.checkpoint import load_networks
+from train.compute import Compute
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
-from train.fit import open_split, predict_split
+from train.run import open_split
 from train.scoreboard import beside_paper
 from train.stream import Faces, Stream
 
@@ -42,21 +43,25 @@ def evaluate(params: Params) -> None:
 def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
     networks, description = load_networks(paths.models, weights)
     split = open_split(paths.shards, "val", len(description["classes"]))
-    compute = loop.Compute.choose(device=params.device, precision=params.precision)
+    compute = Compute.choose(device=params.device, precision=params.precision)
     faces = Faces(
         reader=split.reader,
         labels=split.labels,
         image_size=description["input"]["width"],
         seed=description["seed"],
     )
-    probabilities_knc = predict_split(
+    probabilities_knc = loop.predict_split(
         compute.place(networks),
         Stream(faces, workers=params.workers),
         len(split.labels),
         batch_size=params.batch_size,
         compute=compute,
     )
-    return Predictions(samples=split.reader.samples, probabilities_knc=probabilities_knc)
+    return Predictions(
+        samples=split.reader.samples,
+        probabilities_knc=probabilities_knc[: networks.size],
+        student_nc=probabilities_knc[-1] if networks.student else None,
+    )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,35 @@
 """Stage train: verified shards to K networks trained together; weights, a description, metrics an epoch."""
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from pipeline.contract import RESULTS, Paths
-from pipeline.files import fresh_folder, publishing
+from pipeline.files import publishing
 from pipeline.params import Params
 from pipeline.stage import run_stage
+from pipeline.store import work_store
+from train.launch import is_alone
+from train.start import pretrained_weights
 
 
 def train(params: Params) -> None:
-    """Trains, then publishes the model folder and `results/training.csv`."""
-    from train.fit import fit, prepare  # torch takes seconds to load; a typo in a parameter should not wait for it
+    """Trains, then publishes `results/training.csv` and the model folder."""
+    from train.session import run_training  # torch takes seconds to load; a typo in a parameter should not wait for it
 
     paths = Paths(dataset=params.dataset)
-    run = prepare(params, paths.shards)
-    with fresh_folder(paths.models) as models:
-        rows = fit(run, models)
+    if params.pretrain.epochs:
+        params = params.model_copy(update={"init": str(pretrained_weights())})
+    run_training(
+        params, module="train.stages.train", shards=paths.shards, models=paths.models, publish_rows=_publish_rows
+    )
+
+
+def _publish_rows(_folder: Path, rows: list[dict[str, Any]]) -> None:
     with publishing(RESULTS / "training.csv") as stream:
         stream.write(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode())
 
 
 if __name__ == "__main__":
-    run_stage("train", train)
+    run_stage("train", train, around=work_store().in_use(), alone=is_alone())

@@ -1,0 +1,69 @@
+"""What is wrong with a parameter, in words: the key, what it must be, what it is."""
+
+import difflib
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, StringConstraints
+from pydantic_core import ErrorDetails
+
+
+def explain(details: ErrorDetails, root: type[BaseModel]) -> str:
+    """One line on one problem that pydantic found in a model of the class `root`."""
+    location = [str(part) for part in details["loc"] if not str(part).startswith("constrained-")]
+    group = _group_at(location[:-1], root)
+    key, name = ".".join(location), location[-1]
+    if details["type"] in ("extra_forbidden", "invalid_key"):
+        close = difflib.get_close_matches(name, group.model_fields, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(group.model_fields)}"
+        return f"unknown key {key!r}; {hint}"
+    if name not in group.model_fields:
+        location = location[:-1]
+        key, name, group = ".".join(location), location[-1], _group_at(location[:-1], root)
+    allowed = _allowed(group.model_fields[name].annotation, group.model_fields[name].metadata)
+    if details["type"] == "missing":
+        return f"key {key!r} is missing; it must be {allowed}"
+    return f"{key} must be {allowed}, got {details['input']!r}"
+
+
+def _group_at(location: list[str], group: type[BaseModel]) -> type[BaseModel]:
+    for name in location:
+        child = group.model_fields[name].annotation if name in group.model_fields else None
+        if isinstance(child, type) and issubclass(child, BaseModel):
+            group = child
+    return group
+
+
+def _allowed(annotation: Any, metadata: list[Any]) -> str:
+    """What a field accepts, in words: `a number in [0, 1]`, `one of cct, ce`."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *extra = get_args(annotation)
+        return _allowed(inner, [*metadata, *extra])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, get_args(annotation)))}"
+    if origin in (Union, UnionType):
+        parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
+        return " or ".join(parts)
+    if annotation is str:
+        pattern = next((entry.pattern for entry in metadata if isinstance(entry, StringConstraints)), None)
+        return f"text that matches {pattern}" if pattern else "text"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"a group with the keys {', '.join(annotation.model_fields)}"
+    return ("a whole number" if annotation is int else "a number") + _range(metadata)
+
+
+def _range(metadata: list[Any]) -> str:
+    low, high = "(-inf", "inf)"
+    for bound in metadata:
+        match bound:
+            case Ge(ge=value):
+                low = f"[{value:g}"
+            case Gt(gt=value):
+                low = f"({value:g}"
+            case Le(le=value):
+                high = f"{value:g}]"
+            case Lt(lt=value):
+                high = f"{value:g})"
+    return f" in {low}, {high}"
