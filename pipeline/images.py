@@ -90,23 +90,32 @@ def encode_jpeg(picture: Image, quality: int) -> bytes:
 
 
 def decode_jpeg(content: bytes) -> Image:
-    """Decodes a JPEG to RGB after its header was checked.
+    """Decodes a JPEG to RGB as it is stored, after its header was checked.
 
     Raises:
         DamagedPictureError: if it is no JPEG, cannot be decoded, or claims more than `MAX_PIXELS`.
     """
+    return _decode(content, ("JPEG",), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def decode_picture(content: bytes) -> Image:
+    """Decodes a JPEG or PNG to RGB, upright after its EXIF orientation; raises like `decode_jpeg`."""
+    return _decode(content, ("JPEG", "PNG"), cv2.IMREAD_COLOR_RGB)
+
+
+def _decode(content: bytes, formats: tuple[str, ...], flags: int) -> Image:
+    expected = " or ".join(formats)
     try:
-        width, height = PillowImage.open(io.BytesIO(content), formats=("JPEG",)).size
+        width, height = PillowImage.open(io.BytesIO(content), formats=formats).size
     except PillowImage.DecompressionBombError as error:
         raise DamagedPictureError(str(error)) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise DamagedPictureError("not a JPEG") from None
+        raise DamagedPictureError(f"not a {expected}") from None
     if width * height > MAX_PIXELS:
         raise DamagedPictureError(f"claims {width} x {height} pixels, more than {MAX_PIXELS}")
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if picture is None:
-        raise DamagedPictureError("a JPEG that cannot be decoded")
+        raise DamagedPictureError(f"a {expected} that cannot be decoded")
     return picture.astype(np.uint8, copy=False)
 
 

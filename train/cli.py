@@ -8,6 +8,8 @@ from pipeline.commands.faces import faces
 from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
+from train.commands.predict import predict
+from train.commands.submission import app as submission
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -19,6 +21,8 @@ def _cct() -> None:
 
 app.command()(verify)
 app.command()(faces)
+app.command()(predict)
+app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
 
 
