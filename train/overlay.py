@@ -1,6 +1,9 @@
 """Predictions drawn into the pictures they are about, as a video to look at."""
 
-from collections.abc import Hashable, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG", ".mkv": "VP80"}
 
 _COLOURS = ((123, 168, 242), (240, 161, 90), (85, 197, 166), (221, 139, 198), (210, 190, 88), (165, 180, 196))
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_INK, _SHADE = (255, 255, 255), (24, 30, 39)
+_INK, _FAINT, _SHADE = (255, 255, 255), (155, 166, 181), (24, 30, 39)
 _SMALLEST_SIDE = 360
 """Smaller pictures are enlarged so far: words need room."""
 
@@ -51,7 +54,7 @@ def write_overlay(path: Path, source: Source, table: pd.DataFrame, classes: Sequ
             if not writer.isOpened():
                 size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
                 code = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
-                with disk.naming(path):
+                with disk.naming(path), _silenced():
                     if not writer.open(str(partial.absolute()), cv2.CAP_FFMPEG, code, source.fps, size):
                         raise UserError(f"{path}: cannot be written; see to it that the folder may be written")
             writer.write(cv2.cvtColor(_fitted(drawn, size), cv2.COLOR_RGB2BGR))
@@ -60,6 +63,20 @@ def write_overlay(path: Path, source: Source, table: pd.DataFrame, classes: Sequ
     finally:
         writer.release()
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing goes to stderr meanwhile: OpenCV prints a tag's substitute there, past its own log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _drawn(picture: Image, faces: Sequence[dict[Hashable, Any]], classes: Sequence[str]) -> Image:
@@ -93,8 +110,8 @@ def _bars(canvas: Image, shares: Sequence[float], classes: Sequence[str], at: tu
         top = y + row * high
         cv2.rectangle(canvas, (x, top), (x + wide, top + high - 1), _SHADE, cv2.FILLED)
         cv2.rectangle(canvas, (x, top), (x + round(wide * share), top + high - 1), _COLOURS[0], cv2.FILLED)
-        weight = 2 if row == best else 1
-        cv2.putText(canvas, name, (x + 3, top + high - round(4 * unit)), _FONT, 0.38 * unit, _INK, weight, cv2.LINE_AA)
+        ink = _INK if row == best else _FAINT
+        cv2.putText(canvas, name, (x + 3, top + high - round(4 * unit)), _FONT, 0.38 * unit, ink, 1, cv2.LINE_AA)
 
 
 def _fitted(picture: Image, size: tuple[int, int]) -> Image:

@@ -34,33 +34,36 @@ SUMMARY_COLUMNS = {
 TABLES = (".csv", ".parquet")
 
 
+Pictures = Annotated[
+    str,
+    typer.Argument(help="A video, a picture, a folder of either, or - for JPEGs one after another on standard input."),
+]
+Model = Annotated[Path, typer.Option(help="A model folder, such as models/demo.")]
+Out = Annotated[Path, typer.Option(help="A .csv or .parquet file; for a folder of videos, a new folder: a .csv each.")]
+Weights = Annotated[str, typer.Option(help="last, or best (chosen on the validation set).")]
+Smoothing = Annotated[
+    float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="A video (.webm, .mp4, .avi) with the predictions drawn in; a folder for several.")
+]
+Timeline = Annotated[Path | None, typer.Option(help="An .html page with the course over time; a folder for several.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ParamsFile = Annotated[
+    Path | None, typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's.")
+]
+
+
 def predict(
-    pictures: Annotated[
-        str,
-        typer.Argument(
-            help="A video, a picture, a folder of either, or - for JPEGs one after another on standard input."
-        ),
-    ],
-    model: Annotated[Path, typer.Option(help="A model folder, such as models/demo.")],
-    out: Annotated[
-        Path, typer.Option(help="A .csv or .parquet file; for a folder of videos, a new folder for one .csv each.")
-    ],
-    weights: Annotated[str, typer.Option(help="last, or best (chosen on the validation set).")] = "last",
-    smoothing: Annotated[
-        float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
-    ] = 0.0,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(help="A video (.mp4, .webm, .avi) with the predictions drawn in; a folder for several."),
-    ] = None,
-    timeline: Annotated[
-        Path | None, typer.Option(help="An .html page with the course over time; a folder for several.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    params: Annotated[
-        Path | None,
-        typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's."),
-    ] = None,
+    pictures: Pictures,
+    model: Model,
+    out: Out,
+    weights: Weights = "last",
+    smoothing: Smoothing = 0.0,
+    overlay: Overlay = None,
+    timeline: Timeline = None,
+    device: Device = "auto",
+    params: ParamsFile = None,
 ) -> None:
     """Follows every face and gives the probabilities of all classes for each, a row a face and frame.
 
