@@ -25,7 +25,14 @@ def params(**changes: object) -> Params:
     return load_params(PARAMS_FILE).model_copy(update=changes)
 
 
-def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, samples_per_shard: int = 15) -> Path:
+def write_shard_set(
+    root: Path,
+    samples: dict[str, int],
+    *,
+    classes: int = 7,
+    samples_per_shard: int = 15,
+    names: tuple[str, ...] = tuple("abcdefgh"),
+) -> Path:
     """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder."""
     generator = np.random.default_rng(0)
     folder, faces = root / "shards", root / "faces"
@@ -47,8 +54,7 @@ def write_shard_set(root: Path, samples: dict[str, int], *, classes: int = 7, sa
                 lines.append(written.line)
                 stored.append(sample_rows(task, written))
         tables.write_table(building / SAMPLES, pd.concat(stored), SAMPLE_COLUMNS)
-        names = tuple("abcdefgh"[:classes])
-        write_manifest(building, params(), names, lines)
+        write_manifest(building, params(), names[:classes], lines)
     return folder
 
 
