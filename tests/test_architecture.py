@@ -28,13 +28,14 @@ ALLOWED_IN_TRAIN = {
     "balance",
     "statistics",
     "progress",
+    "geometry",
     "stage",
     "images",
     "video",
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
 
-COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk"}
+COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
 """Console commands may share options with those of pipeline and name what is predicted."""
 
 ONLY_USER = {
@@ -87,7 +88,7 @@ def test_train_uses_only_the_allowed_rooms() -> None:
     for module in MODULES:
         if module.startswith("train") and module not in ("train.predict", "train.cli"):
             used = {name.split(".")[1] for name in local_imports(module) if name.startswith("pipeline.")}
-            is_command = module.startswith("train.commands") or module == "train.overlay"
+            is_command = module.startswith("train.commands") or module in ("train.overlay", "train.review.session")
             assert used <= (COMMANDS_ALSO if is_command else ALLOWED_IN_TRAIN), module
 
 

@@ -8,6 +8,7 @@ from pipeline.commands.faces import faces
 from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
+from train.commands.export import export
 from train.commands.predict import predict
 from train.commands.review import review
 from train.commands.submission import app as submission
@@ -24,6 +25,7 @@ app.command()(verify)
 app.command()(faces)
 app.command()(predict)
 app.command()(review)
+app.command()(export)
 app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
 

@@ -213,6 +213,7 @@ def description(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "width": params.image_size,
             "height": params.image_size,
             "channels": "RGB",
+            "template_scale": manifest["params"]["align"]["template_scale"],
             "mean": loop.MEAN,
             "std": loop.STD,
         },

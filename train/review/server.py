@@ -13,8 +13,14 @@ from train.review.session import Session
 
 HOST = "127.0.0.1"
 _LONGEST_BODY = 1 << 12
-_POLICY = (
-    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "img-src 'self' data:",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "connect-src 'self'",
+    )
 )
 
 

@@ -22,6 +22,7 @@ def evaluate(params: Params) -> None:
     is_best = description["best_epoch"] == description["epochs"] - 1
     best = last if is_best else _predictions(params, paths, "best")
     evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap)
+    evaluated["weights"] = files.digest_file(paths.models / "last.safetensors")
     files.write_json(RESULTS / "evaluation.json", evaluated)
     files.write_json(RESULTS / "metrics.json", headline(evaluated))
     rows, columns = prediction_rows(last)
