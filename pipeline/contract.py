@@ -55,6 +55,7 @@ class Drop(StrEnum):
     VIDEO_MISSING = "video_missing"
     VIDEO_UNREADABLE = "video_unreadable"
     VIDEO_WITHOUT_ANNOTATION = "video_without_annotation"
+    EXCLUDED_BY_REVIEW = "excluded_by_review"
     COUNTS_DISAGREE = "counts_disagree"
     WORKER_FAILED = "worker_failed"
 

@@ -94,7 +94,7 @@ def encode_jpeg(picture: Image, quality: int) -> bytes:
 
 
 def decode_jpeg(content: bytes) -> Image:
-    """Decodes a JPEG to RGB after its header was checked.
+    """Decodes a JPEG to RGB as it is stored, after its header was checked.
 
     Raises:
         DamagedPictureError: if it is no JPEG, cannot be decoded, or claims more than `MAX_PIXELS`.
@@ -108,8 +108,12 @@ def still_size(content: bytes) -> tuple[int, int]:
     return _opened(content, _STILL_FORMATS).size
 
 
-def decode_still(content: bytes) -> Image:
-    """Decodes a JPEG, PNG, BMP, TIFF or WebP to RGB as it is stored: an EXIF orientation is not applied.
+def decode_still(content: bytes, *, upright: bool = False) -> Image:
+    """Decodes a JPEG, PNG, BMP, TIFF or WebP to RGB.
+
+    Args:
+        content: of the file.
+        upright: turned as its EXIF orientation says; else as it is stored.
 
     Raises:
         DamagedPictureError: if it is none of these, is cut short, or claims more than `MAX_PIXELS`.
@@ -119,7 +123,7 @@ def decode_still(content: bytes) -> Image:
         opened.load()  # OpenCV would fill up what is missing with grey
     except (OSError, ValueError, SyntaxError) as error:
         raise DamagedPictureError(" ".join(str(error).split())) from None
-    return _decoded(content)
+    return _decoded(content, upright=upright)
 
 
 def _opened(content: bytes, formats: tuple[str, ...]) -> ImageFile:
@@ -136,8 +140,8 @@ def _opened(content: bytes, formats: tuple[str, ...]) -> ImageFile:
     return opened
 
 
-def _decoded(content: bytes) -> Image:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+def _decoded(content: bytes, *, upright: bool = False) -> Image:
+    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if picture is None:
         raise DamagedPictureError("a picture that cannot be decoded")

@@ -26,7 +26,13 @@ def params(**changes: object) -> Params:
 
 
 def write_shard_set(
-    root: Path, samples: dict[str, int], *, classes: int = 7, samples_per_shard: int = 15, noise: float = 40
+    root: Path,
+    samples: dict[str, int],
+    *,
+    classes: int = 7,
+    samples_per_shard: int = 15,
+    noise: float = 40,
+    names: tuple[str, ...] = tuple("abcdefgh"),
 ) -> Path:
     """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder.
 
@@ -52,8 +58,7 @@ def write_shard_set(
                 lines.append(written.line)
                 stored.append(sample_rows(task, written))
         tables.write_table(building / SAMPLES, pd.concat(stored), SAMPLE_COLUMNS)
-        names = tuple("abcdefgh"[:classes])
-        write_manifest(building, params(), names, lines)
+        write_manifest(building, params(), names[:classes], lines)
     return folder
 
 

@@ -30,6 +30,7 @@ ALLOWED_IN_TRAIN = {
     "balance",
     "statistics",
     "progress",
+    "geometry",
     "stage",
     "images",
     "video",
@@ -39,6 +40,9 @@ ALLOWED_IN_TRAIN = {
     "ancestors",
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
+
+COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
+"""Console commands may share options with those of pipeline and name what is predicted."""
 
 ONLY_USER = {
     "facenet_pytorch": {"pipeline.detector"},
@@ -92,7 +96,8 @@ def test_train_uses_only_the_allowed_rooms() -> None:
     for module in MODULES:
         if module.startswith("train") and module not in ("train.predict", "train.cli"):
             used = {name.split(".")[1] for name in local_imports(module) if name.startswith("pipeline.")}
-            assert used <= ALLOWED_IN_TRAIN, module
+            is_command = module.startswith("train.commands") or module in ("train.overlay", "train.review.session")
+            assert used <= (COMMANDS_ALSO if is_command else ALLOWED_IN_TRAIN), module
 
 
 def test_imports_form_no_cycle() -> None:

@@ -14,6 +14,7 @@ from pipeline.faces import FrameSize, crop_face
 from pipeline.images import decode_jpeg, encode_jpeg
 from pipeline.one_video import COLUMNS, FACES_TAR, LANDMARKS, faces_of_video
 from pipeline.params import AlignParams, Params
+from pipeline.sources import source
 from pipeline.video import read_frames
 from tests.conftest import MakeVideo, Truth
 
@@ -34,7 +35,7 @@ def align(params: Params) -> AlignParams:
 
 def test_every_face_of_a_clip_with_two_people(tmp_path: Path, demo: Path, truth: Truth, align: AlignParams) -> None:
     clip = demo / "raw/videos/batch1/demo-012.mp4"
-    summary = faces_of_video(clip, tmp_path / "out", align)
+    summary = faces_of_video(source(clip), tmp_path / "out", align)
     table, pictures = result(tmp_path / "out")
     assert summary.tracks == table["track"].nunique() == 2
     assert list(pictures) == table["key"].tolist() and len(table) == summary.faces
@@ -54,8 +55,8 @@ def test_every_face_of_a_clip_with_two_people(tmp_path: Path, demo: Path, truth:
 def test_smoothed_faces_are_cut_where_they_are_said_to_be(tmp_path: Path, demo: Path, align: AlignParams) -> None:
     clip = demo / "raw/videos/batch1/demo-001.mp4"
     smoothed = align.model_copy(update={"smoothing": 2.0})
-    faces_of_video(clip, tmp_path / "smooth", smoothed)
-    faces_of_video(clip, tmp_path / "plain", align)
+    faces_of_video(source(clip), tmp_path / "smooth", smoothed)
+    faces_of_video(source(clip), tmp_path / "plain", align)
     (table, pictures), (plain, _) = result(tmp_path / "smooth"), result(tmp_path / "plain")
     nose = [np.abs(np.diff(each["nose_x"], n=2)).mean() for each in (table, plain)]
     assert nose[0] < nose[1] / 2
@@ -79,7 +80,7 @@ def test_a_spliced_clip_has_a_track_a_shot_and_marks_what_was_bridged(
     for index in hidden:
         x, y = truth["demo-001", index, ""][2].astype(int)
         shots[0][index][max(0, y - 70) : y + 70, max(0, x - 60) : x + 60] = shots[0][index].mean(axis=(0, 1))
-    faces_of_video(make_video(tmp_path / "v.mp4", shots[0] + shots[1]), tmp_path / "out", align)
+    faces_of_video(source(make_video(tmp_path / "v.mp4", shots[0] + shots[1])), tmp_path / "out", align)
     table, pictures = result(tmp_path / "out")
     tracks = {number: set(its) for number, its in table.groupby("track")["frame_index"]}
     assert tracks == {0: set(range(50)) - set(range(24, 38)), 1: set(range(50, 62))}
@@ -92,12 +93,12 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, demo: Path, align: Al
         picture for _, picture in read_frames(demo / "raw/videos/batch1/demo-012.mp4", {20}) if picture is not None
     ]
     (tmp_path / "two people.jpg").write_bytes(encode_jpeg(frame, 95))
-    summary = faces_of_video(tmp_path / "two people.jpg", tmp_path / "out", align)
+    summary = faces_of_video(source(tmp_path / "two people.jpg"), tmp_path / "out", align)
     assert (summary.frames, summary.faces, summary.tracks, summary.frames_with_main) == (1, 2, 2, 1)
 
 
 def test_a_video_without_faces_gives_empty_tables(tmp_path: Path, make_video: MakeVideo, align: AlignParams) -> None:
-    summary = faces_of_video(make_video(tmp_path / "v.mp4", 12), tmp_path / "out", align)
+    summary = faces_of_video(source(make_video(tmp_path / "v.mp4", 12)), tmp_path / "out", align)
     table, pictures = result(tmp_path / "out")
     assert (summary.frames, summary.faces, len(table), pictures) == (12, 0, 0, {})
 
@@ -105,7 +106,7 @@ def test_a_video_without_faces_gives_empty_tables(tmp_path: Path, make_video: Ma
 def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path, demo: Path, align: AlignParams) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="not an empty folder"):
-        faces_of_video(demo / "raw/videos/batch1/demo-001.mp4", tmp_path, align)
+        faces_of_video(source(demo / "raw/videos/batch1/demo-001.mp4"), tmp_path, align)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

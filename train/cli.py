@@ -8,6 +8,10 @@ from pipeline.commands.faces import faces
 from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
+from train.commands.export import export
+from train.commands.predict import predict
+from train.commands.review import review
+from train.commands.submission import app as submission
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -19,6 +23,10 @@ def _cct() -> None:
 
 app.command()(verify)
 app.command()(faces)
+app.command()(predict)
+app.command()(review)
+app.command()(export)
+app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
 
 

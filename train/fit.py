@@ -236,6 +236,7 @@ def description(run: Run, position: Position) -> dict[str, Any]:
             "width": params.image_size,
             "height": params.image_size,
             "channels": "RGB",
+            "template_scale": manifest["params"]["align"]["template_scale"],
             "mean": MEAN,
             "std": STD,
         },

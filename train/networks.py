@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from pipeline.contract import UserError
 from train.outputs import Needs, Outputs
 
 HEADS = {"fc", "feature", "classifier"}
@@ -39,6 +40,16 @@ class Networks(nn.Module):
     def student(self) -> bool:
         """Whether the last network is a student, that the others do not hear of."""
         return len(self.networks) > self.size
+
+    def voices(self, *, student: bool) -> slice:
+        """Which of the networks, and of the rows of what they say, make a prediction: the K, or the student alone.
+
+        Raises:
+            UserError: if there is no student.
+        """
+        if student and not self.student:
+            raise UserError("the model has no student; train one with `dvc exp run -S distill=on`")
+        return slice(self.size, None) if student else slice(self.size)
 
     @property
     def features(self) -> int:

@@ -11,8 +11,8 @@ import typer
 
 import pipeline
 from pipeline.contract import UserError
-from pipeline.params import PARAMS_FILE, load_params
-from pipeline.video import expected_frames, frame_times
+from pipeline.params import PARAMS_FILE, AlignParams, load_params
+from pipeline.sources import source
 
 
 def faces(
@@ -29,19 +29,30 @@ def faces(
     """
     if not video.is_file():
         raise UserError(f"{video} is not a file; name a video")
-    beside = Path(pipeline.__file__).parent.parent / PARAMS_FILE
-    align = load_params(params or (PARAMS_FILE if PARAMS_FILE.exists() else beside)).align
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a decoder's complaints become our own messages
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    align = align_params(params)
+    silence_decoder()
     from pipeline.one_video import faces_of_video  # loads torch, for seconds
 
     began = time.monotonic()
-    found = faces_of_video(video, out, align)
+    pictures = source(video)
+    found = faces_of_video(pictures, out, align)
     seconds = time.monotonic() - began
-    expected = expected_frames(video, frame_times(video))
+    expected = pictures.expected()
     if found.frames < expected:
         print(f"{video.name}: {expected - found.frames} of {expected} frames cannot be decoded", file=sys.stderr)
     print(
         f"{out}: {found.faces} faces in {found.tracks} tracks; the main person in {found.frames_with_main} of "
         f"{found.frames} frames; {found.frames / seconds:.0f} frames/s"
     )
+
+
+def align_params(path: Path | None) -> AlignParams:
+    """The group `align` of a parameter file: the one that is named, else that of this folder or of the project."""
+    beside = Path(pipeline.__file__).parent.parent / PARAMS_FILE
+    return load_params(path or (PARAMS_FILE if PARAMS_FILE.exists() else beside)).align
+
+
+def silence_decoder() -> None:
+    """A decoder's complaints become our own messages; to be called before the first video is opened."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

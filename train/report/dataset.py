@@ -13,7 +13,13 @@ from train.report.pictures import contact_sheet
 MOST_ROWS = 500
 """Longest table of trials; the CSV beside the shards has them all."""
 
-BY_CHOICE = (Drop.LABEL_IGNORED, Drop.CLASS_EXCLUDED, Drop.NOT_SAMPLED, Drop.VIDEO_WITHOUT_ANNOTATION)
+BY_CHOICE = (
+    Drop.LABEL_IGNORED,
+    Drop.CLASS_EXCLUDED,
+    Drop.EXCLUDED_BY_REVIEW,
+    Drop.NOT_SAMPLED,
+    Drop.VIDEO_WITHOUT_ANNOTATION,
+)
 """Reasons that are a decision, not a defect."""
 
 REASONS = {
@@ -26,6 +32,10 @@ REASONS = {
         "Their class is not among the classes asked for (index.classes).",
     ),
     Drop.NOT_SAMPLED: ("Between sampled frames", "Only every n-th frame is used (extract.stride)."),
+    Drop.EXCLUDED_BY_REVIEW: (
+        "Excluded in review",
+        "Somebody looked at them and excluded them (labels/overrides.csv).",
+    ),
     Drop.LABEL_OUT_OF_RANGE: ("Unknown class number", "The label is a number that stands for no class."),
     Drop.LABEL_UNREADABLE: ("Unreadable label", "The line in the annotation file is not a whole number."),
     Drop.BEYOND_VIDEO: ("Beyond the video", "The annotation has more lines than the video has frames."),

@@ -28,6 +28,7 @@ def evaluate(params: Params) -> None:
     layout = read_manifest(paths.shards)["params"]["index"]["layout"]
     unit: Literal["picture", "video"] = "picture" if layout in STILL_LAYOUTS else "video"
     evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap, unit=unit)
+    evaluated["weights"] = files.digest_file(paths.models / "last.safetensors")
     files.write_json(RESULTS / "evaluation.json", evaluated)
     files.write_json(RESULTS / "metrics.json", headline(evaluated))
     rows, columns = prediction_rows(last)

@@ -1,0 +1,158 @@
+"""Predictions for people in real clips, against the networks shown the same faces; folders, streams, pages."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pipeline import images
+from pipeline.contract import CLASSES, UserError
+from pipeline.params import Params
+from pipeline.people import people_in
+from pipeline.sources import Pictures, Video, sources, spooled
+from pipeline.video import read_frames
+from tests.conftest import Truth
+from train import checkpoint
+from train.augment import resize
+from train.cli import app
+from train.compute import MEAN, STD
+from train.networks import Networks
+from train.predict import Predictor, predict_people, smoothed
+from train.timeline import runs
+
+SEVEN = list(CLASSES[:7])
+CLIPS = "raw/videos/batch1"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    described = {"backbone": "resnet18", "networks": 2, "student": False, "classes": SEVEN, "seed": 3}
+    described |= {"input": {"width": 48, "height": 48}}
+    networks = Networks("resnet18", networks=2, classes=7, seed=3)
+    checkpoint.publish(
+        folder, {"last": checkpoint.weights_of(networks)}, described | {"input": {"width": 48, "height": 48}}
+    )
+    return folder
+
+
+def test_probabilities_are_those_of_the_networks_whatever_the_batches(model: Path) -> None:
+    predictor = Predictor.load(model, device="cpu")
+    faces = [np.random.default_rng(number).integers(0, 256, (224, 224, 3), dtype=np.uint8) for number in range(35)]
+    found_knc = predictor.probabilities(iter(faces))
+    assert found_knc.shape == (2, 35, 7)
+    for number in (0, 31, 34):
+        pixels = torch.from_numpy(resize(faces[number], 48)).permute(2, 0, 1)[None].float() / 255
+        shown = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+        with torch.inference_mode():
+            expected = torch.stack([network(shown) for network in predictor.networks.networks]).softmax(-1)
+        np.testing.assert_allclose(found_knc[:, number], expected[:, 0].numpy(), atol=1e-5)
+
+
+def test_no_face_gives_an_empty_result(model: Path) -> None:
+    assert Predictor.load(model, device="cpu").probabilities([]).shape == (2, 0, 7)
+
+
+def test_smoothing_is_a_mean_over_time_that_passes_gaps_over() -> None:
+    steady = np.tile([0.25, 0.75], (4, 1))
+    np.testing.assert_allclose(smoothed(np.array([3, 4, 9, 30]), steady, deviation=2.0), steady)
+    flicker = np.eye(2)[[0, 1, 0, 1, 0, 1]]
+    calm = smoothed(np.arange(6), flicker, deviation=3.0)
+    np.testing.assert_allclose(calm.sum(axis=1), 1)
+    assert np.abs(calm - 0.5).max() < 0.2
+    weights = np.exp(-0.5 * (np.array([0, 5]) / 2.0) ** 2)
+    expected = weights @ np.eye(2) / weights.sum()
+    np.testing.assert_allclose(smoothed(np.array([7, 12]), np.eye(2), deviation=2.0)[0], expected, atol=1e-9)
+
+
+def test_two_people_are_told_apart_and_sided(model: Path, demo: Path, params: Params, truth: Truth) -> None:
+    clip = Video(demo / CLIPS / "demo-012.mp4")
+    predictor = Predictor.load(model, device="cpu")
+    with people_in(clip, params.align) as people:
+        done = predict_people(people, predictor)
+        first = done.table.iloc[0]
+        track = next(track for track in people.tracks if track.number == first["track"])
+        face = images.decode_jpeg(people.face(0, track.faces[0]).jpeg)
+    assert done.people == 2 and done.frames_with_main == done.frames
+    middles = done.table.assign(x=(done.table["x0"] + done.table["x1"]) / 2).groupby("subject")["x"].median()
+    assert middles["left"] < middles["right"] and set(middles.index) == {"left", "right"}
+    np.testing.assert_allclose(done.table[SEVEN].sum(axis=1), 1, atol=1e-6)
+    expected = predictor.probabilities([face]).mean(axis=0)[0]
+    np.testing.assert_allclose(first[SEVEN].to_numpy(float), expected, atol=1e-5)
+    assert first["prediction"] == SEVEN[int(expected.argmax())]
+
+
+def test_runs_end_where_the_class_or_the_face_does() -> None:
+    rows = pd.DataFrame({"frame_index": [0, 1, 2, 5, 6], "prediction": ["Fear", "Fear", "Anger", "Anger", "Anger"]})
+    assert runs(rows, SEVEN) == [(0, 1, 3), (2, 2, 1), (5, 6, 1)]
+
+
+def test_pictures_come_in_the_order_that_people_count(tmp_path: Path, demo: Path) -> None:
+    jpegs = []
+    for index, picture in read_frames(demo / CLIPS / "demo-001.mp4", {0, 1, 2}):
+        if picture is not None:
+            jpegs.append(images.encode_jpeg(picture, 95))
+            (tmp_path / f"frame{9 + index}.jpg").write_bytes(jpegs[-1])
+    (folder,) = sources(tmp_path)
+    assert isinstance(folder, Pictures) and [path.name for path in folder.paths] == [
+        "frame9.jpg",
+        "frame10.jpg",
+        "frame11.jpg",
+    ]
+    (tmp_path / "spool").mkdir()
+    stream = spooled(io.BytesIO(b"noise" + b"".join(jpegs)), tmp_path / "spool")
+    for (_, one), (_, other) in zip(folder.frames(), stream.frames(), strict=True):
+        assert one is not None and other is not None and (one == other).all()
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"a\.jpg: not a JPEG or PNG or"):
+        list(sources(tmp_path / "a.jpg")[0].frames())
+    with pytest.raises(UserError, match="holds no JPEG"):
+        spooled(io.BytesIO(b"nothing"), tmp_path)
+    (tmp_path / "b.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="both videos and pictures"):
+        sources(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_on_a_folder_leaves_a_table_a_video_and_names_the_bad_one(
+    tmp_path: Path, demo: Path, model: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("demo-001", "demo-012"):
+        (videos / f"{name}.mp4").symlink_to((demo / CLIPS / f"{name}.mp4").resolve())
+    (videos / "broken.mp4").write_bytes(b"no video")
+    out, drawn, pages = tmp_path / "out", tmp_path / "drawn", tmp_path / "pages"
+    options = ["--model", str(model), "--out", str(out), "--overlay", str(drawn), "--timeline", str(pages)]
+    done = CliRunner().invoke(app, ["predict", str(videos), *options])
+    assert done.exit_code == 1 and "broken" in done.output, done.output
+    listed = pd.read_csv(out / "videos.csv").set_index("video")
+    assert listed["people"].to_dict() == {"demo-001": 1, "demo-012": 2}
+    for name, row in listed.iterrows():
+        table = pd.read_csv(out / f"{name}.csv")
+        assert len(table) == row["faces"] and table["frame_index"].max() < row["frames"]
+        capture = cv2.VideoCapture(str(drawn / f"{name}.webm"))
+        shown = 0
+        while capture.grab():
+            shown += 1
+        assert shown == row["frames"]
+        page = (pages / f"{name}.html").read_text()
+        assert f"<h1>{name}</h1>" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_nobody_in_the_picture_gives_an_empty_table(tmp_path: Path, model: Path) -> None:
+    picture = tmp_path / "grey.png"
+    cv2.imwrite(str(picture), np.full((240, 320, 3), 128, np.uint8))
+    options = ["--model", str(model), "--out", str(tmp_path / "out.csv"), "--timeline", str(tmp_path / "out.html")]
+    done = CliRunner().invoke(app, ["predict", str(picture), *options])
+    assert done.exit_code == 0 and "0 people" in done.output, done.output
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 0

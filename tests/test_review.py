@@ -1,0 +1,153 @@
+"""`cct review` as a process: its server's doors, and in a real browser with the keyboard alone."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipeline.overrides import in_force, read_overrides
+from tests.review_parts import review_project, reviewing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return review_project(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture
+def overrides(project: Path) -> Iterator[Path]:
+    path = project / "labels/overrides.csv"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def request(
+    url: str, path: str, *, headers: dict[str, str] | None = None, body: object = None, whole_path: bool = False
+) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    content = json.dumps(body) if body is not None else None
+    target = path if whole_path else parts.path + path
+    connection.request("POST" if content else "GET", target, content, headers or {})
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_only_who_knows_the_token_and_names_this_host_is_answered(project: Path, overrides: Path) -> None:
+    with reviewing(project) as (_, url):
+        assert urlsplit(url).hostname == "127.0.0.1"
+        assert request(url, "state")[0] == 200
+        assert request(url, "/", whole_path=True)[0] == 404
+        assert request(url, "/state", whole_path=True)[0] == 404
+        assert request(url, "state", headers={"Host": "evil.example"})[0] == 404
+        decision = {"number": 0, "decision": "keep"}
+        assert request(url, "decide", headers={"Origin": "http://evil.example"}, body=decision)[0] == 404
+        assert request(url, "picture/999999")[0] == 404
+        assert request(url, "picture/../../params.yaml")[0] in (400, 404)
+        for wrong in ({"number": 99, "decision": "keep"}, {"number": 0, "decision": "Joy"}, {"number": 0}, [1], "x"):
+            assert request(url, "decide", body=wrong)[0] == 400
+        assert not overrides.exists()
+
+
+def test_decisions_are_on_disk_before_they_are_answered_and_outlive_a_kill(project: Path, overrides: Path) -> None:
+    with reviewing(project) as (process, url):
+        for number, decision in enumerate(["Anger", "keep", "exclude"]):
+            assert request(url, "decide", body={"number": number, "decision": decision})[0] == 200
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert [each.decision for each in read_overrides(overrides, "demo")] == ["Anger", "keep", "exclude"]
+    with reviewing(project) as (_, url):
+        items = json.loads(request(url, "state")[1])["items"]
+        assert [item["decision"] for item in items[:4]] == ["Anger", "keep", "exclude", ""]
+        assert items[0]["pictures"]
+        jpeg = request(url, f"picture/{items[0]['pictures'][0]['position']}")[1]
+        assert jpeg.startswith(b"\xff\xd8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "the browser tests need Chromium: apt-get install chromium"
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        opened.close()
+
+
+def page_at(browser: "Browser", url: str, said: list[str], width: int = 1100) -> "Page":
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith((url, "data:")) else None)
+    page.goto(url)
+    page.wait_for_function("() => document.getElementById('what').textContent.includes(' of ')")
+    return page
+
+
+def press(page: "Page", key: str) -> None:
+    """A key, and the answer to it."""
+    said = page.text_content("#message")
+    page.keyboard.press(key)
+    page.wait_for_function("before => document.getElementById('message').textContent !== before", arg=said)
+
+
+@pytest.mark.slow
+def test_twenty_suspects_with_the_keyboard_alone_killed_in_the_middle_and_with_a_second_tab(
+    project: Path, overrides: Path, browser: "Browser"
+) -> None:
+    said: list[str] = []
+    keys = ["3", " ", "x", "0", "6", "1", " ", "2", "x", "4"]
+    meant = ["Fear", "keep", "exclude", "Neutral", "Surprise", "Anger", "keep", "Disgust", "exclude", "Happiness"]
+    with reviewing(project) as (process, url):
+        page = page_at(browser, url, said)
+        for key in keys:
+            press(page, key)
+        page.close()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with reviewing(project) as (process, url):
+        page, second = page_at(browser, url, said), page_at(browser, url, said, width=390)
+        assert "11 of 24" in (page.text_content("#what") or "")
+        for key in keys[:5]:
+            press(page, key)
+        press(page, "u")
+        press(page, "5")
+        second.wait_for_function("() => document.getElementById('progress').textContent.startsWith('15 of')")
+        second.keyboard.press("ArrowRight")
+        for _ in range(4):
+            second.keyboard.press("ArrowRight")
+        assert "16 of 24" in (second.text_content("#what") or "")
+        for key in keys[5:]:
+            press(second, key)
+        page.wait_for_function("() => document.getElementById('progress').textContent.startsWith('20 of')")
+        assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not second.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        widths = page.eval_on_selector_all(".fill", "bars => bars.map(bar => bar.offsetWidth)")
+        assert max(widths) == widths[3] > 5 * min(widths) > 0
+        for each in page.query_selector_all("img"):
+            assert each.get_attribute("alt") and each.evaluate("image => image.complete && image.naturalWidth > 0")
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/review.png", full_page=True)
+            second.screenshot(path=f"{folder}/review-phone.png", full_page=True)
+        process.send_signal(signal.SIGINT)
+        assert "20 of 24 decided" in process.communicate(timeout=20)[0]
+        press(page, "x")
+        assert re.search("Not written down", page.text_content("#message") or "")
+    held = [each.decision for each in in_force(read_overrides(overrides, "demo")).values()]
+    assert held == [*meant, *meant[:4], "Sadness", *meant[5:]]
+    assert [line for line in said if "ERR_CONNECTION_REFUSED" not in line] == []

@@ -1,0 +1,143 @@
+"""`cct predict`: what trained networks read in the faces of a video, a folder or a stream of pictures."""
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline import files, tables
+from pipeline.commands.faces import align_params, silence_decoder
+from pipeline.contract import UserError
+from pipeline.progress import Progress
+from pipeline.sources import Source, Video, sources, spooled
+from train.overlay import write_overlay
+from train.timeline import timeline_page
+
+if TYPE_CHECKING:
+    from train.predict import Predicted, Session
+
+SUMMARY = "videos.csv"
+SUMMARY_COLUMNS = {
+    "video": "string",
+    "frames": "int64",
+    "people": "int64",
+    "faces": "int64",
+    "frames_with_main": "int64",
+}
+"""Beside the predictions of a folder of videos: one row a video."""
+
+TABLES = (".csv", ".parquet")
+
+
+Pictures = Annotated[
+    str,
+    typer.Argument(help="A video, a picture, a folder of either, or - for JPEGs one after another on standard input."),
+]
+Model = Annotated[Path, typer.Option(help="A model folder, such as models/demo.")]
+Out = Annotated[Path, typer.Option(help="A .csv or .parquet file; for a folder of videos, a new folder: a .csv each.")]
+Weights = Annotated[str, typer.Option(help="last, or best (chosen on the validation set).")]
+Student = Annotated[bool, typer.Option("--student", help="Ask the student, not the ensemble (distill: on).")]
+Smoothing = Annotated[
+    float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="A video (.webm, .mp4, .avi) with the predictions drawn in; a folder for several.")
+]
+Timeline = Annotated[Path | None, typer.Option(help="An .html page with the course over time; a folder for several.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ParamsFile = Annotated[
+    Path | None, typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's.")
+]
+
+
+def predict(
+    pictures: Pictures,
+    model: Model,
+    out: Out,
+    weights: Weights = "last",
+    student: Student = False,
+    smoothing: Smoothing = 0.0,
+    overlay: Overlay = None,
+    timeline: Timeline = None,
+    device: Device = "auto",
+    params: ParamsFile = None,
+) -> None:
+    """Follows every face and gives the probabilities of all classes for each, a row a face and frame.
+
+    Example: cct predict clip.mp4 --model models/demo --out clip.csv --overlay clip.webm --timeline clip.html
+    """
+    align = align_params(params)
+    silence_decoder()
+    with _opened(pictures) as found:
+        several = len(found) > 1 or (Path(pictures).is_dir() and isinstance(found[0], Video))
+        _check_out(out, several)
+        from train.predict import Session  # loads torch, for seconds
+
+        session = Session.load(model, align, weights=weights, student=student, device=device, smoothing=smoothing)
+        if several:
+            sys.exit(_all(session, found, out, overlay, timeline))
+        began = time.monotonic()
+        done = session.predict(found[0])
+        seconds = time.monotonic() - began
+        _publish(session, found[0], done, out, overlay, timeline)
+        print(
+            f"{out}: {done.people} {'person' if done.people == 1 else 'people'}, the main one in "
+            f"{done.frames_with_main} of {done.frames} frames; {done.frames / seconds:.0f} frames/s"
+        )
+
+
+@contextlib.contextmanager
+def _opened(pictures: str) -> Iterator[list[Source]]:
+    if pictures != "-":
+        yield sources(Path(pictures))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield [spooled(sys.stdin.buffer, Path(folder))]
+
+
+def _check_out(out: Path, several: bool) -> None:
+    if not several and out.suffix not in TABLES:
+        raise UserError(f"--out {out} must end in {' or '.join(TABLES)}")
+    if several and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder; choose another --out for a folder of videos")
+
+
+def _publish(
+    session: "Session", source: Source, done: "Predicted", out: Path, overlay: Path | None, timeline: Path | None
+) -> None:
+    classes = session.predictor.classes
+    tables.write_table(out, done.table, done.columns)
+    if overlay is not None:
+        write_overlay(overlay, source, done.table, classes)
+    if timeline is not None:
+        with files.publishing(timeline) as stream:
+            stream.write(timeline_page(source.name, done.table, classes, done.frames).encode())
+
+
+def _all(session: "Session", found: list[Source], out: Path, overlay: Path | None, timeline: Path | None) -> int:
+    """Every video of a folder; one that fails does not stop the others. Returns the exit code."""
+    rows: list[dict[str, object]] = []
+    failures: list[str] = []
+    with Progress("predict", len(found), unit="videos") as progress:
+        for source in found:
+            try:
+                done = session.predict(source)
+            except UserError as error:
+                failures.append(f"{source.name}: {error}")
+            else:
+                drawn = overlay / f"{source.name}.webm" if overlay else None
+                page = timeline / f"{source.name}.html" if timeline else None
+                _publish(session, source, done, out / f"{source.name}.csv", drawn, page)
+                rows.append({"video": source.name, "faces": len(done.table)})
+                rows[-1] |= {name: getattr(done, name) for name in ("frames", "people", "frames_with_main")}
+            progress.step(note=f"{len(failures)} failed" if failures else "")
+    tables.write_table(out / SUMMARY, rows, SUMMARY_COLUMNS)
+    for failure in failures:
+        print(f"cct: error: {failure}", file=sys.stderr)
+    print(f"{out}: predictions of {len(rows)} videos" + (f", {len(failures)} failed" if failures else ""))
+    return int(bool(failures))
