@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -21,13 +21,13 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def is_full(error: OSError) -> bool:
-    """Whether the error means that there is no room left: going on would be useless."""
-    return error.errno in _FULL
+def ends_all(error: OSError) -> bool:
+    """Whether the disk is to blame and not the item that met it: there is no room, no permission, or it fails."""
+    return error.errno in _ENDS_ALL
 
 
 def told(error: OSError) -> str | None:
-    """A full disk or a missing permission in one line that says what to do; None for any other error."""
+    """What a disk refuses in one line that says what to do; None for any other error."""
     path = Path(str(error.filename or "."))
     if error.errno == errno.EDQUOT:
         return f"{path}: the disk quota is used up; free some space and start again: finished videos are not redone"
@@ -37,6 +37,10 @@ def told(error: OSError) -> str | None:
             f"{path}: no space left on the file system at {mount} ({size(free_bytes)} of {size(all_bytes)} free now); "
             "free some and start again: finished videos are not redone"
         )
+    if error.errno == errno.EFBIG:
+        return f"{path}: larger than the file system, or your limit on the size of files (`ulimit -f`), permits"
+    if error.errno == errno.EIO:
+        return f"{path}: the disk fails to read or write it ({error.strerror}); see the system's log"
     if error.errno in _REFUSED:
         return f"{path}: {error.strerror}; see to it that you may read and write there"
     return None

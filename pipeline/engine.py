@@ -109,7 +109,7 @@ def _failure(name: str, error: Exception) -> Failure:
     """An item's failure; raises instead where going on would be useless."""
     if isinstance(error, NobodyWorksError):
         raise error
-    if isinstance(error, OSError) and disk.is_full(error):
+    if isinstance(error, OSError) and disk.ends_all(error):
         raise UserError(disk.told(error)) from error
     return Failure(name=name, reason=told(error), died=isinstance(error, WorkerFailedError))
 

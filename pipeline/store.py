@@ -81,7 +81,7 @@ class WorkStore:
         What a killed builder leaves is left to `sweep`. An error of the disk names the entry.
         """
         folder = self.path(kind, key)
-        with naming(folder), self._private(key) as (private, listing):
+        with naming(folder), self._needed(), self._private(key) as (private, listing):
             yield private
             seal(private, listing, mode=self._mode() & _READ)
             sync_tree(private)
@@ -92,6 +92,16 @@ class WorkStore:
                 if error.errno not in _TAKEN:
                     raise
             sync_folder(folder.parent)
+
+    @contextlib.contextmanager
+    def _needed(self) -> Iterator[None]:
+        """What must be written here and may not be is as if the file system were read-only: no fault of the work."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _READ_ONLY and Path(str(error.filename)).is_relative_to(self.root):
+                raise OSError(errno.EROFS, error.strerror, error.filename) from None
+            raise
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
