@@ -6,7 +6,6 @@ from importlib.metadata import version
 from math import isnan
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline import files, images, stills, tables, tar, tracks
@@ -16,6 +15,7 @@ from pipeline.datasets.base import Dropped
 from pipeline.faces import FrameSize, Sightings, gathered, tracked
 from pipeline.follow import Follower, search_each
 from pipeline.geometry import Detection, pose
+from pipeline.libraries import opencv_build
 from pipeline.params import AlignParams
 from pipeline.stills import Still
 from pipeline.store import WorkStore
@@ -157,7 +157,7 @@ def _sightings(task: AlignTask) -> Sightings:
         settings[2:] = ["stills", params.working_side]
     elif params.tracking == "on":
         settings += [params.search_every, params.working_side, params.max_gap]
-    libraries = [version("torch"), version("facenet-pytorch"), cv2.__version__]
+    libraries = [version("torch"), version("facenet-pytorch"), opencv_build()]
     key = files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
     folder = task.store.find("detections", key)
     if folder is None:

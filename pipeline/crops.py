@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from pipeline import files, tables
 from pipeline.contract import FACE_COLUMNS, LANDMARK_COLUMNS, POINT_COLUMNS, escape, sample_key
 from pipeline.faces import FrameSize, crop_face, whole_face
+from pipeline.libraries import opencv_build
 from pipeline.store import WorkStore
 from pipeline.tar import TarWriter
 from pipeline.video import Image
@@ -48,7 +48,7 @@ def stored_crops(
         store: where finished work is kept.
     """
     settings = [template_scale, quality]
-    key = files.digest_of(CROP_VERSION, cv2.__version__, frames_key, settings, landmarks)
+    key = files.digest_of(CROP_VERSION, opencv_build(), frames_key, settings, landmarks)
     folder = store.find("faces", key)
     if folder is None:
         with store.building("faces", key) as building:

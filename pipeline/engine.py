@@ -73,7 +73,7 @@ def run_all(
         max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
-        UserError: if more items fail, if the disk is full, or if there is nobody to do the work.
+        UserError: if more items fail, if the disk refuses, or if there is nobody to do the work.
     """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}

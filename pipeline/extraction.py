@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-
 from pipeline import files, images, tar, video
 from pipeline.contract import UserError
 from pipeline.images import DamagedPictureError
+from pipeline.libraries import opencv_build
 from pipeline.mismatch import Decoded
 from pipeline.pictures import MissingPictureError, Place, stored_jpeg
 from pipeline.store import WorkStore
@@ -42,7 +41,7 @@ class ExtractTask:
     @property
     def key(self) -> str:
         """The content key of the stored frames."""
-        return files.digest_of(EXTRACT_VERSION, cv2.__version__, self.sha256, self.wanted, self.max_side, self.quality)
+        return files.digest_of(EXTRACT_VERSION, opencv_build(), self.sha256, self.wanted, self.max_side, self.quality)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The manifest of a shard set: every file with its bytes and digest, counts, and what the bytes depend on."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from pipeline import files
 from pipeline.contract import FACE_SIZE, UserError
+from pipeline.libraries import recorded_versions
 from pipeline.params import Params
 
 MANIFEST = "manifest.json"
@@ -17,9 +17,6 @@ SAMPLES = "samples.parquet"
 FORMAT = 1
 _MOST_BYTES = 1 << 26
 """Of a manifest; one of five thousand shards has two million."""
-
-LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "torch", "facenet-pytorch")
-"""Libraries that the bytes of a shard set depend on; recorded in its manifest."""
 
 Amount = Annotated[int, Ge(0)]
 Split = Literal["train", "val", "test"]
@@ -100,7 +97,7 @@ def write_manifest(folder: Path, params: Params, classes: Sequence[str], lines: 
             "align": params.align.model_dump(exclude={"device"}),
             "shard": params.shard.model_dump(),
         },
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": recorded_versions(),
     }
     files.write_json(folder / MANIFEST, manifest | {"digest": files.digest_of(manifest)})
 

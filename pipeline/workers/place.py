@@ -19,7 +19,7 @@ from typing import Any
 
 import pipeline
 from pipeline.contract import UserError
-from pipeline.shards.manifest import LIBRARIES
+from pipeline.libraries import PACKAGES
 from pipeline.store import work_store
 from pipeline.workers.limits import Limits
 from pipeline.workers.processes import Processes
@@ -117,7 +117,7 @@ def _versions() -> dict[str, str]:
     for path in sorted(root.rglob("*.py")):
         code.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     found = {_CODE: code.hexdigest()[:12], "Python": platform.python_version()}
-    for library in LIBRARIES:
+    for library in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             found[library] = version(library)
     return found
