@@ -93,7 +93,11 @@ def small_raw(demo: Path, tmp_path: Path) -> Path:
 
     Annotations are cut to a header and 20 rows, so that few frames are ever decoded to pictures.
     """
-    raw = tmp_path / "raw"
+    return write_small_raw(demo, tmp_path / "raw")
+
+
+def write_small_raw(demo: Path, raw: Path) -> Path:
+    """What `small_raw` is, in a folder of choice."""
     (raw / "videos" / "batch1").mkdir(parents=True)
     for name in ("demo-001.mp4", "demo-003.avi", "demo-012.mp4", "demo-029.mp4", "demo-041.mp4"):
         shutil.copyfile(demo / "raw/videos/batch1" / name, raw / "videos/batch1" / name)
