@@ -1,9 +1,7 @@
-"""Stages as processes: one at a time, ended by signals and with their parents, stopped in one line by a full disk."""
+"""Stages as processes: one at a time, ended by signals and with their parents, and a second one refused."""
 
-import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -12,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.projects import copy_project, environment
+from tests.killing import processes_in
+from tests.projects import environment
 
 TOY = """
 import time
@@ -45,17 +43,6 @@ if __name__ == "__main__":
 
     run_stage("toy", toy.body, around=work_store().in_use())
 """
-FILLER = """
-from pathlib import Path
-from pipeline import files
-from pipeline.stage import run_stage
-
-def body(params):
-    with files.publishing(Path("small/out")) as stream:
-        stream.write(bytes(2_000_000))
-
-run_stage("toy", body)
-"""
 SHELL_THAT_STAYS = '#!/bin/sh\n/bin/sh "$@"\ncode=$?\nexit $code\n'
 
 
@@ -66,17 +53,6 @@ def wait_until(condition: Callable[[], object]) -> None:
             return
         time.sleep(0.01)
     pytest.fail("it never happened")
-
-
-def processes_in(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def names(folder: Path) -> list[str]:
@@ -154,32 +130,6 @@ def test_a_second_run_refuses_and_goes_on_when_the_first_is_killed(folder: Path)
     assert (folder / "data/toys/demo/result").read_text() == "whole"
 
 
-def in_small_disk(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a shell script that may mount file systems, which nobody else sees; skips where that is not permitted."""
-    space = ["unshare", "--user", "--map-root-user", "--mount"]
-    try:
-        allowed = subprocess.run([*space, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no unshare on this machine")
-    if allowed.returncode:
-        pytest.skip("this machine permits no mounts")
-    command = [*space, "sh", "-euc", script]
-    return subprocess.run(command, cwd=folder, env=plain_environment(), capture_output=True, text=True, check=False)
-
-
-def test_a_full_disk_is_one_line_that_names_it(folder: Path) -> None:
-    (folder / "small").mkdir()
-    (folder / "toy.py").write_text(FILLER)
-    script = "mount -t tmpfs -o size=1m none small; python toy.py || echo code $?; ls -A small"
-    done = in_small_disk(folder, script)
-    assert done.stdout == "code 1\n", "exit code, and nothing left on the disk"
-    assert re.fullmatch(
-        rf"toy: error: small/out: no space left on the file system at {folder}/small \(1\.0 MB of 1\.0 MB free now\); "
-        r"free some and start again: finished videos are not redone\n",
-        done.stderr,
-    )
-
-
 DVC_FILE = """
 stages:
   toy:
@@ -234,56 +184,3 @@ def test_a_second_dvc_refuses_while_the_first_works(repository: Path) -> None:
         said = "".join(first.communicate())
     assert first.returncode == 0, said
     assert (repository / "data/toys/demo/result").read_text() == "whole"
-
-
-GROWING = """
-import hashlib, json, subprocess, sys
-from pathlib import Path
-
-def entries():
-    return {str(path): path.stat().st_ino for path in Path().rglob("entry.json") if "unfinished" not in path.parts}
-
-disk, size_kb, finished, report = sys.argv[1], int(sys.argv[2]), {}, []
-subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "none", disk], check=True)
-for stage in ("index", "extract", "align", "shard"):
-    code = 1
-    while code:
-        done = subprocess.run([sys.executable, "-m", f"pipeline.stages.{stage}"], capture_output=True, text=True)
-        code, before, finished = done.returncode, finished, entries()
-        report.append({
-            "stage": stage,
-            "code": code,
-            "said": [line for line in done.stderr.splitlines() if not line.startswith(f"{stage}: ") or "error" in line],
-            "left": [str(path) for path in (*Path("data").rglob("*.partial"), *Path().rglob("unfinished/*"))],
-            "redone": [path for path in before if finished.get(path) != before[path]],
-        })
-        if code:
-            size_kb *= 3
-            subprocess.run(["mount", "-o", f"remount,size={size_kb}k", disk], check=True)
-shards = sorted(path for path in Path("data/shards/demo").iterdir())
-digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shards}
-print(json.dumps({"runs": report, "shards": digests}))
-"""
-
-
-@pytest.mark.slow
-def test_stages_on_a_full_disk_stop_and_go_on_once_it_is_larger(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
-    (tmp_path / "growing.py").write_text(GROWING)
-    project = copy_project(tmp_path, clips=("demo-001", "demo-029"))
-    (tmp_path / "data/demo/raw").rename(tmp_path / "raw")
-    project.set_params({"index.raw": "raw", "extract.stride": 60, "shard.samples_per_shard": 3})
-    results = {}
-    for disk in ("store", "data"):
-        store = disk if disk == "store" else ""
-        results[disk] = json.loads(in_small_disk(tmp_path, f"CCT_STORE={store} python growing.py {disk} 40").stdout)
-        for run in results[disk]["runs"]:
-            told = (
-                rf"{run['stage']}: error: .*: no space left on the file system at {tmp_path}/{disk} \(.* free now\); .*"
-            )
-            assert run["code"] in (0, 1)
-            assert len(run["said"]) == run["code"], run["said"]
-            assert all(re.fullmatch(told, line) for line in run["said"]), run["said"]
-            assert run["left"] == run["redone"] == []
-        assert {run["stage"] for run in results[disk]["runs"] if run["code"]} >= {"extract", "align"}
-    assert results["store"]["shards"] == results["data"]["shards"]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,20 @@ from typer.testing import CliRunner
 from pipeline import files
 from pipeline.contract import UserError
 from pipeline.pruning import read_size, read_time, removable
+from pipeline.sealed import damage
 from pipeline.store import Entry, WorkStore
 from tests.test_files import running
 from tests.test_store import IN_USE, build, overwrite
 from train.cli import app
 
 DAY_S = 86_400
+PRUNER = """
+import os, sys
+from pipeline.commands.store import prune
+os.environ["CCT_STORE"] = sys.argv[1]
+print("ready", flush=True)
+prune(older_than="1d")
+"""
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,34 @@ def test_prune_takes_the_least_recently_used_that_meet_all_conditions(
     assert ages(store) == stay
     assert dry.text.replace("would be ", "").replace("would ", "") == wet.text
     assert wet.text.startswith(f"{5 - len(stay)} entr")
+
+
+@pytest.mark.slow
+def test_a_killed_prune_leaves_whole_entries_and_a_later_one_the_rest(store: WorkStore, tmp_path: Path) -> None:
+    kills = 16
+    moments, struck = random.Random(kills), 0
+    for turn in range(kills):
+        for number in range(40):
+            build(store, f"{number:06x}")
+        linked = store.path("kind", "000007")
+        (tmp_path / f"linked-{turn}").hardlink_to(linked / "a.bin")
+        for entry in store.entries():
+            os.utime(entry.folder, (0, 0))
+        inode = (linked / "a.bin").stat().st_ino
+        with running(PRUNER, store.root) as pruner:
+            time.sleep(moments.uniform(0, 0.02))
+            pruner.kill()
+            pruner.communicate()
+        left = [entry.folder for entry in store.entries()]
+        struck += 1 < len(left) < 40
+        assert linked in left
+        assert all(damage(folder, thorough=True) is None for folder in left)
+        assert cct("prune", "--older-than", "1d").code == 0
+        assert [entry.folder for entry in store.entries()] == [linked]
+        assert not list((store.root / "unfinished").iterdir())
+        assert (linked / "a.bin").stat().st_ino == inode
+    print(f"{struck} of {kills} struck between the first and the last removal")
+    assert struck
 
 
 def test_what_is_linked_stays_and_what_is_older_than_all_of_it_is_unused(store: WorkStore) -> None:
