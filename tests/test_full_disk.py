@@ -22,15 +22,18 @@ def body(params):
 
 run_stage("toy", body)
 """
-BUILDER = """
-from pipeline import engine
-from pipeline.params import EngineParams
-from pipeline.stage import run_stage
+WORK = """
 from pipeline.store import work_store
 
 def work(name):
     with work_store().building("toy", name) as folder:
         (folder / "a").touch()
+"""
+BUILDER = """
+from pipeline import engine
+from pipeline.stage import run_stage
+from pipeline.store import work_store
+from toy_work import work
 
 def body(params):
     engine.run_all(work, ["aa"], name=str, label="toy", unit="items", engine=params.engine)
@@ -153,6 +156,7 @@ def test_a_store_that_cannot_be_written_stops_the_run_in_one_line(folder: Path, 
     """It is no failure of the video whose turn it is: under a budget for those, a run would leave out all of them."""
     (folder / "store").mkdir()
     (folder / "toy.py").write_text(BUILDER)
+    (folder / "toy_work.py").write_text(WORK)
     if reason == "Permission denied":
         (folder / "store").chmod(0o555)
         powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
