@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.contract import CLASSES, Drop, UserError
+from pipeline.contract import CLASSES, RESULTS, Drop, UserError
 from pipeline.datasets.base import NO_LABEL, Dropped, Trial
 from pipeline.disk import naming
 
 OVERRIDES = Path("labels/overrides.csv")
+CHANGES = RESULTS / "label_changes.csv"
 COLUMNS = ("dataset", "trial", "first_frame", "last_frame", "given", "decision", "who", "when")
 CHANGE_COLUMNS = dict.fromkeys(COLUMNS, "string") | dict.fromkeys(
     ("first_frame", "last_frame", "frames", "stale"), "int64"

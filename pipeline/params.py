@@ -74,6 +74,12 @@ class EvaluateParams(Group):
     bootstrap: Annotated[int, Ge(100), Le(100_000)]
 
 
+class AuditParams(Group):
+    """What the audit of training labels lists."""
+
+    most: Count
+
+
 class ReportParams(Group):
     """What the report shows."""
 
@@ -91,6 +97,7 @@ class Params(TrainParams):
     shard: ShardParams
     engine: EngineParams
     evaluate: EvaluateParams
+    audit: AuditParams
     report: ReportParams
 
 

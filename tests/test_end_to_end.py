@@ -14,7 +14,7 @@ from tests.projects import Project, copy_project
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["index", "extract", "align", "shard", "pretrain", "train", "evaluate", "report"]
+STAGES = ["index", "extract", "align", "shard", "pretrain", "train", "evaluate", "audit", "report"]
 
 
 def ran(output: str) -> list[str]:
@@ -65,7 +65,7 @@ def test_nothing_runs_a_second_time(project: Project) -> None:
 
 def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
     output = project.dvc("exp", "run", "--name", "beta-four", "-S", "beta=4").stdout
-    assert ran(output) == ["train", "evaluate", "report"]
+    assert ran(output) == ["train", "evaluate", "audit", "report"]
     listed = project.dvc("exp", "show", "--csv").stdout
     assert "beta-four" in listed
     assert "f1" in listed.splitlines()[0]
@@ -82,6 +82,7 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
         (("pretrain.epochs", 1), "pretrain"),
         (("beta", 4.0), "train"),
         (("evaluate.bootstrap", 120), "evaluate"),
+        (("audit.most", 7), "audit"),
         (("report.faces_per_class", 3), "report"),
         (("engine.workers", 1), "report"),
         (("workers", 1), "report"),
@@ -125,7 +126,7 @@ def test_a_teammate_trains_from_the_shards_alone(project: Project, tmp_path: Pat
     mate.dvc("pull", "data/shards/demo")
     assert not (clone / "data/frames").exists()
     mine, theirs = (each.dvc("exp", "run", "-S", "beta=3", "--allow-missing", check=True) for each in (project, mate))
-    assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "report"]
+    assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "audit", "report"]
     for name in ("metrics.json", "evaluation.json"):
         assert (project.folder / "results" / name).read_bytes() == (clone / "results" / name).read_bytes()
 

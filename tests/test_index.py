@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.contract import DROP_COLUMNS, FRAME_COLUMNS, SPLITS, TRIAL_COLUMNS, Drop, Paths
+from pipeline.contract import CLASSES, DROP_COLUMNS, FRAME_COLUMNS, SPLITS, TRIAL_COLUMNS, Drop, Paths
 from pipeline.datasets.base import NO_LABEL, Trial
 from pipeline.datasets.leakage import keep_one_split, with_duplicates_noted
 from pipeline.marks import INDEX_COLUMNS
+from pipeline.overrides import CHANGES, OVERRIDES, Override, append_override, now
 from pipeline.params import Params
 from pipeline.stages.extract import extract_all
 from pipeline.stages.index import build_index
@@ -151,3 +152,29 @@ def test_a_trial_has_a_frame_row_for_each_usable_label(labels: list[int]) -> Non
     assert dict(zip(rows["frame_index"], rows["label"], strict=True)) == {i: v for i, v in enumerate(labels) if v >= 0}
     assert trial.labelled == len(rows)
     assert set(rows["trial"]) <= {"v_left"} and set(rows["subject"]) <= {"left"} and list(rows) == list(INDEX_COLUMNS)
+
+
+def test_corrected_labels_are_used_and_told(
+    small_raw: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = Paths(dataset=params.dataset)
+    own = params.model_copy(update={"index": params.index.model_copy(update={"raw": str(small_raw)})})
+    build_index(own)
+    before = read_table(paths.index, FRAME_COLUMNS)
+    trial = str(before["trial"].iloc[0])
+    label = before["label"].iloc[0]
+    first, *rest = before.loc[(before["trial"] == trial) & (before["label"] == label), "frame_index"].tolist()[:5]
+    judged = {"dataset": params.dataset, "trial": trial, "given": CLASSES[label], "who": "me", "when": now()}
+    append_override(OVERRIDES, Override(first_frame=first, last_frame=rest[1], decision="Fear", **judged))
+    append_override(OVERRIDES, Override(first_frame=rest[2], last_frame=rest[3], decision="exclude", **judged))
+    capsys.readouterr()
+    build_index(own)
+    after = read_table(paths.index, FRAME_COLUMNS)
+    changed = after[(after["trial"] == trial) & after["frame_index"].isin([first, *rest])]
+    assert changed["label"].tolist() == [CLASSES.index("Fear")] * 3
+    assert len(after) == len(before) - 2
+    drops = read_table(paths.index_drops, DROP_COLUMNS)
+    assert drops.loc[drops["reason"] == Drop.EXCLUDED_BY_REVIEW, "frames"].tolist() == [2]
+    assert pd.read_csv(CHANGES)["frames"].tolist() == [3, 2]
+    assert "2 decisions, 3 labels changed, 2 excluded" in capsys.readouterr().out

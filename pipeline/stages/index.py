@@ -9,6 +9,7 @@ from pipeline.datasets.base import Dropped, Trial, drop_rows
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.leakage import keep_one_split, with_duplicates_noted
 from pipeline.marks import INDEX_COLUMNS
+from pipeline.overrides import CHANGE_COLUMNS, CHANGES, OVERRIDES, change_rows, corrected, read_overrides, told
 from pipeline.params import Params
 from pipeline.stage import run_stage
 from pipeline.trials import Examined, examine, frame_rows, sources, trial_row, without_failed, without_shared
@@ -30,14 +31,18 @@ def build_index(params: Params) -> None:
     )
     examined = tally.results
     kept, dropped = _fitting([trial for trial in found.trials if trial.video in examined], examined)
+    kept, excluded, changes = corrected(kept, read_overrides(OVERRIDES, params.dataset))
+    if changes:
+        print(f"index: {told(changes)}", flush=True)
     if not any(trial.labelled for trial in kept):
         raise UserError(f"index.raw: {raw} has no video or picture with a usable label")
-    dropped += found.dropped + _unreadable(found.trials, tally)
+    dropped += found.dropped + excluded + _unreadable(found.trials, tally)
     rows = [trial_row(trial, examined[trial.video], raw=raw) for trial in kept]
     tables.write_table(paths.trials, rows, TRIAL_COLUMNS)
     with tables.TableWriter(paths.index, INDEX_COLUMNS) as frames:
         for trial in kept:
             frames.add(frame_rows(trial, examined[trial.video]))
+    tables.write_table(CHANGES, change_rows(changes), CHANGE_COLUMNS)
     tables.write_table(paths.index_drops, drop_rows(dropped, "index"), DROP_COLUMNS)
 
 

@@ -8,13 +8,9 @@ from pipeline.params import Params
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
-from train import loop
-from train.checkpoint import load_networks
-from train.compute import Compute
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
-from train.run import open_split
 from train.scoreboard import beside_paper
-from train.stream import Faces, Stream
+from train.trained import said
 
 
 def evaluate(params: Params) -> None:
@@ -42,22 +38,7 @@ def evaluate(params: Params) -> None:
 
 
 def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
-    networks, description = load_networks(paths.models, weights)
-    split = open_split(paths.shards, "val", len(description["classes"]))
-    compute = Compute.choose(device=params.device, precision=params.precision)
-    faces = Faces(
-        reader=split.reader,
-        labels=split.labels,
-        image_size=description["input"]["width"],
-        seed=description["seed"],
-    )
-    probabilities_knc = loop.predict_split(
-        compute.place(networks),
-        Stream(faces, workers=params.workers),
-        len(split.labels),
-        batch_size=params.batch_size,
-        compute=compute,
-    )
+    split, networks, probabilities_knc = said(params, paths, weights, "val")
     return Predictions(
         samples=split.reader.samples,
         probabilities_knc=probabilities_knc[: networks.size],

@@ -1,0 +1,46 @@
+"""What trained networks say of a split of their shard set."""
+
+from typing import NamedTuple
+
+from pipeline.contract import Paths
+from pipeline.params import Params
+from train import loop
+from train.checkpoint import load_networks
+from train.compute import Compute
+from train.loop import Probabilities
+from train.networks import Networks
+from train.run import Split, open_split
+from train.stream import Faces, Stream
+
+
+class Said(NamedTuple):
+    """A split, and the softmax of every network for its samples in stored order: K x N x C, then a student's."""
+
+    split: Split
+    networks: Networks
+    probabilities_knc: Probabilities
+
+
+def said(params: Params, paths: Paths, weights: str, split: str) -> Said:
+    """Shows every face of a split to the networks of the model folder with the named weights, without augmentation.
+
+    Raises:
+        UserError: if weights are absent or damaged, or the split has no sample.
+    """
+    networks, description = load_networks(paths.models, weights)
+    opened = open_split(paths.shards, split, len(description["classes"]))
+    compute = Compute.choose(device=params.device, precision=params.precision)
+    faces = Faces(
+        reader=opened.reader,
+        labels=opened.labels,
+        image_size=description["input"]["width"],
+        seed=description["seed"],
+    )
+    probabilities_knc = loop.predict_split(
+        compute.place(networks),
+        Stream(faces, workers=params.workers),
+        len(opened.labels),
+        batch_size=params.batch_size,
+        compute=compute,
+    )
+    return Said(opened, networks, probabilities_knc)
