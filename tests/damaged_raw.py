@@ -459,7 +459,9 @@ RUN_CASES = [
         run=indexed(lambda raw: [(raw / "annotations" / name / "EXPR_Set").mkdir(parents=True) for name in "ab"]),
         said="several sets, choose one",
     ),
-    RunCase(kind="no video with a label", run=indexed(trials(BROKEN)), said="has no video with a usable label"),
+    RunCase(
+        kind="no video with a label", run=indexed(trials(BROKEN)), said="has no video or picture with a usable label"
+    ),
     RunCase(
         kind="more bad videos than engine.max_failures",
         run=indexed(trials(BROKEN, BROKEN, rows(ROWS)), max_failures=1),
