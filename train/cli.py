@@ -6,6 +6,7 @@ import typer
 
 from pipeline.commands.faces import faces
 from pipeline.commands.store import app as store
+from pipeline.commands.team import app as team
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
 from train.commands.export import export
@@ -28,6 +29,7 @@ app.command()(review)
 app.command()(export)
 app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
+app.add_typer(team, name="team")
 
 
 def main() -> None:

@@ -1,0 +1,95 @@
+"""DVC's cache: how its files get into the project, and whether several users can share it."""
+
+import grp
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc_objects.fs.generic import test_links
+from dvc_objects.fs.local import localfs
+
+from pipeline.findings import Finding, fail, ok, warn
+
+_SETGID_GROUP = stat.S_ISGID | stat.S_IRWXG
+_SHARE = "dvc config --local cache.shared group"
+
+
+def cache_findings(config: Mapping[str, Any], objects: Path) -> list[Finding]:
+    """Link type, file system, and where the cache is shared its permissions.
+
+    Args:
+        config: the group `cache` of DVC's configuration.
+        objects: the cache's folder of objects; it need not exist.
+    """
+    root = objects.parent.parent
+    try:
+        objects.mkdir(parents=True, exist_ok=True)
+        link = _link_type(config.get("type") or ["reflink", "copy"], objects)
+    except OSError as error:
+        mend = f"ask its owner ({_owner(root)}) for a place in its group, or: dvc cache dir --local FOLDER"
+        return [fail("cache", f"{root} cannot be written here ({error.strerror})", mend)]
+    found = [_told_link(link, root)]
+    shared = config.get("shared") == "group"
+    if shared:
+        found += shared_findings(root)
+    elif "dir" in config and root.stat().st_mode & stat.S_IWGRP:
+        found.append(warn("shared cache", f"{root} may be written by a group, but DVC does not know that", _SHARE))
+    return found
+
+
+def shared_findings(root: Path) -> list[Finding]:
+    """Whether every member of the group can add to each folder of a shared cache, and nobody write in a file."""
+    folders = [root, *(path for path in root.glob("**/") if path != root)]
+    wrong = [path for path in folders if path.stat().st_mode & _SETGID_GROUP != _SETGID_GROUP]
+    group = _name(grp.getgrgid, root.stat().st_gid)
+    other = [path for path in folders if path.stat().st_gid != root.stat().st_gid]
+    if wrong or other:
+        first = (wrong or other)[0]
+        mend = f"chgrp -R {group} {root}; find {root} -type d -exec chmod g+rwxs {{}} +    # as their owner"
+        count = len({*wrong, *other})
+        text = f"{count} of its folders cannot be written by group {group} ({first}, of {_owner(first)})"
+        return [fail("shared cache", text, mend)]
+    if root.stat().st_gid not in {os.getegid(), *os.getgroups()} and os.geteuid() != 0:
+        mend = f"sudo usermod --append --groups {group} {_name(pwd.getpwuid, os.geteuid())}; then log in again"
+        return [fail("shared cache", f"it belongs to group {group}, and you do not", mend)]
+    writable = [path for path in (root / "files").glob("*/??/*") if path.stat().st_mode & 0o222]
+    if writable:
+        text = f"{len(writable)} of its objects can be written ({writable[0]}); an edit would change everybody's data"
+        return [warn("shared cache", text, f"find {root}/files -type f -exec chmod a-w {{}} +    # as their owner")]
+    return [ok("shared cache", f"group {group} can add to every folder, and nobody write in an object")]
+
+
+def _link_type(wanted: Sequence[str], objects: Path) -> str:
+    """The first way that works from the cache into this folder; DVC's own trial, which leaves nothing behind."""
+    target = Path.cwd() / f".cct-check-{secrets.token_hex(4)}"
+    links = test_links(list(wanted), localfs, str(objects), localfs, str(target))
+    return str(links[0]) if links else "none"
+
+
+def _told_link(link: str, root: Path) -> Finding:
+    apart = root.stat().st_dev != Path.cwd().stat().st_dev
+    where = f"{root}, on {'another' if apart else 'the same'} file system as this folder"
+    if link == "none":
+        return fail(
+            "cache", f"{where}: none of cache.type works", "dvc config cache.type reflink,hardlink,symlink,copy"
+        )
+    if link == "copy":
+        mend = "dvc config cache.type reflink,hardlink,symlink,copy; then dvc checkout --relink"
+        return warn("cache", f"{where}: files are copied and take their room twice", mend)
+    return ok("cache", f"{where}: {link}")
+
+
+def _owner(path: Path) -> str:
+    return _name(pwd.getpwuid, path.stat().st_uid)
+
+
+def _name(look_up: Any, number: int) -> str:
+    """Of a user or group; its number where the system does not know it."""
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)

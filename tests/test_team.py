@@ -1,0 +1,220 @@
+"""What is shared, what is refused and what is found out, on a tiny project with a folder as remote."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from dvc.utils import dict_sha256
+from ruamel.yaml import YAML
+
+from pipeline.contract import UserError
+from pipeline.findings import Finding
+from pipeline.params import Params
+from pipeline.shards.verification import verify
+from pipeline.team import guard, runs, sharing
+from pipeline.team.cache_checks import shared_findings
+from pipeline.team.checks import findings, secret_findings
+from pipeline.team.project import opened_project
+
+STAGES = """\
+stages:
+  shard:
+    cmd: echo
+    outs:
+      - data/shards/demo
+"""
+
+
+@pytest.fixture
+def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project that holds a shard set and has a folder as its remote; no git."""
+    folder = tmp_path / "project"
+    shutil.copytree(whole, folder / "data/shards/demo")
+    shutil.copyfile(Path(__file__).parent.parent / "params.yaml", folder / "params.yaml")
+    (folder / "dvc.yaml").write_text(STAGES)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    Repo.init(no_scm=True).close()
+    with Path(".dvc/config").open("a") as config:
+        config.write(f"    remote = team\n['remote \"team\"']\n    url = {tmp_path / 'remote'}\n")
+    with Repo(".") as repo:
+        repo.commit("shard", force=True)
+    yield folder
+
+
+def restrict(project: Path, *, restricted: bool | None) -> None:
+    """Rewrites what the set's manifest says, in the cache as well."""
+    path = project / "data/shards/demo/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["params"]["index"] |= {"restricted": restricted}
+    if restricted is None:
+        del manifest["params"]["index"]["restricted"]
+    path.unlink()
+    path.write_text(json.dumps(manifest))
+    with Repo(".") as repo:
+        repo.commit("shard", force=True)
+
+
+def push(params: Params, *, thorough: bool = False) -> int:
+    return sharing.push(params, None, everything=False, thorough=thorough)[1].files
+
+
+def remote_objects(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in (tmp_path / "remote").rglob("*") if path.is_file())
+
+
+def told(found: list[Finding], name: str) -> Finding:
+    return next(each for each in found if each.name == name)
+
+
+def test_a_second_push_sends_nothing_and_a_pull_brings_the_same_bytes(
+    project: Path, params: Params, tmp_path: Path, whole: Path
+) -> None:
+    assert push(params) == len(list(whole.iterdir())) + 1
+    assert push(params, thorough=True) == 0
+    shutil.rmtree("data/shards")
+    shutil.rmtree(".dvc/cache")
+    sharing.pull(params, None, everything=False, force=False)
+    there = project / "data/shards/demo"
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        p.name: p.read_bytes() for p in whole.iterdir()
+    }
+    assert verify(there) == []
+
+
+def test_what_was_cut_off_is_sent_again_unasked_and_a_flipped_bit_when_asked(
+    project: Path, params: Params, tmp_path: Path
+) -> None:
+    push(params)
+    cut, flipped = sorted(remote_objects(tmp_path), key=lambda path: path.stat().st_size)[-2:]
+    content = flipped.read_bytes()
+    for path, harm in ((cut, cut.read_bytes()[:100]), (flipped, bytes([content[0] ^ 1]) + content[1:])):
+        path.unlink()
+        path.write_bytes(harm)
+    assert push(params) == 1
+    assert push(params, thorough=True) == 1
+    assert flipped.read_bytes() == content
+
+
+def test_a_damaged_object_here_is_never_sent(project: Path, params: Params, tmp_path: Path) -> None:
+    shard = next(Path("data/shards/demo").glob("train-*.tar"))
+    with Repo(".") as repo:
+        cache = Path(repo.cache.local.path)
+    largest = max((path for path in cache.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.chmod(0o644)
+    content = largest.read_bytes()
+    largest.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    largest.chmod(0o444)
+    with pytest.raises(UserError, match=rf"data/shards/demo/{shard.name[:6]}.*damaged in this machine's cache"):
+        push(params)
+    assert remote_objects(tmp_path) == []
+
+
+@pytest.mark.parametrize("restricted", [True, None])
+def test_a_restricted_set_goes_to_private_remotes_only(
+    project: Path, params: Params, tmp_path: Path, restricted: bool | None
+) -> None:
+    restrict(project, restricted=restricted)
+    with pytest.raises(UserError, match=r"data/shards/demo is restricted .* not marked private.*cct team private team"):
+        push(params)
+    assert remote_objects(tmp_path) == []
+    found = told(findings(None), "restricted")
+    assert (found.state, "plain `dvc push` would send" in found.text) == ("fail", True)
+    with Repo(".") as repo:
+        repo.push("shard")
+    assert sum("is on team" in each.text for each in findings(None)) == 1
+    guard.PRIVATE_REMOTES.write_text(f"# ours\n{tmp_path / 'remote'}\n")
+    push(params)
+    assert told(findings(None), "restricted").state == "ok"
+
+
+def test_a_mark_holds_for_its_address_and_below(project: Path) -> None:
+    guard.PRIVATE_REMOTES.write_text("# s3://commented\ns3://bucket/cct/\n")
+    urls = ("s3://bucket/cct", "s3://bucket/cct/a", "s3://bucket/cct2", "s3://bucket", "s3://commented")
+    assert [url for url in urls if guard.is_private(url)] == ["s3://bucket/cct", "s3://bucket/cct/a"]
+    assert not guard.is_private("s3://bucket/cct/../public")
+
+
+def test_no_mark_is_no_private_remote(project: Path) -> None:
+    assert not guard.is_private("s3://bucket")
+
+
+def test_secrets_in_the_committed_configuration_are_found(project: Path) -> None:
+    with Path(".dvc/config").open("a") as config:
+        config.write("['remote \"dav\"']\n    url = webdav://me:hidden@host/cct\n    password = hidden\n")
+    with opened_project() as repo:
+        found = secret_findings(repo)[0]
+    assert found.state == "fail"
+    assert "remote dav: password" in found.text
+    assert "remote dav: url" in found.text
+    assert "hidden" not in found.text + found.mend
+
+
+def test_a_local_configuration_with_secrets_is_for_its_owner_alone(project: Path) -> None:
+    local = Path(".dvc/config.local")
+    local.write_text("['remote \"team\"']\n    password = hidden\n".replace("team", "dav"))
+    with Path(".dvc/config").open("a") as config:
+        config.write("['remote \"dav\"']\n    url = webdav://host/cct\n")
+    local.chmod(0o644)
+    with opened_project() as repo:
+        assert secret_findings(repo)[0].state == "warn"
+    local.chmod(0o600)
+    with opened_project() as repo:
+        assert secret_findings(repo)[0].state == "ok"
+
+
+def test_a_set_that_dvc_lock_does_not_know_is_told(project: Path, params: Params) -> None:
+    Path("dvc.lock").unlink()
+    with pytest.raises(UserError, match=r"dvc.lock knows no data/shards/demo.*cct team push"):
+        sharing.pull(params, None, everything=False, force=False)
+
+
+@pytest.mark.parametrize("name", [None, "nowhere"])
+def test_a_remote_that_is_not_there_is_told(project: Path, params: Params, name: str | None) -> None:
+    config = Path(".dvc/config")
+    config.write_text(config.read_text().replace("    remote = team\n", ""))
+    with pytest.raises(UserError, match="dvc remote add"):
+        sharing.pull(params, name, everything=False, force=False)
+
+
+def test_changed_files_are_not_lost_unasked(project: Path, params: Params) -> None:
+    push(params)
+    sheet = Path("data/shards/demo/trials.csv")
+    sheet.unlink(missing_ok=True)
+    sheet.write_text("mine")
+    with pytest.raises(UserError, match=r"data/shards/demo.*was changed here.*--force"):
+        sharing.pull(params, None, everything=False, force=False)
+    assert sheet.read_text() == "mine"
+    sharing.pull(params, None, everything=False, force=True)
+    assert verify(Path("data/shards/demo")) == []
+
+
+def test_entries_of_the_run_cache_that_were_cut_off_are_left_out(project: Path, params: Params) -> None:
+    entry = {
+        "cmd": "echo",
+        "outs": [{"path": "a", "md5": "0" * 32, "size": 4}],
+        "deps": [{"path": "b", "md5": "1" * 32}],
+    }
+    digest = dict_sha256(entry, exclude=["size", "nfiles"])
+    whole, cut = (Path(".dvc/cache/runs", key[:2], key, digest) for key in ("ab" * 32, "cd" * 32))
+    for path in (whole, cut):
+        path.parent.mkdir(parents=True)
+        YAML().dump(entry, path)
+    cut.write_text(cut.read_text().partition("deps")[0])
+    assert (runs.is_sound(whole), runs.is_sound(cut)) == (True, False)
+
+
+def test_folders_of_a_shared_cache_must_be_the_groups(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "files/md5/ab"):
+        path.mkdir(parents=True, exist_ok=True)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o2775)
+    assert shared_findings(tmp_path)[0].state == "ok"
+    (tmp_path / "files/md5/ab").chmod(0o2755)
+    assert (shared_findings(tmp_path)[0].state, "files/md5/ab" in shared_findings(tmp_path)[0].text) == ("fail", True)
+    (tmp_path / "files/md5/ab").chmod(0o2775)
+    (tmp_path / "files/md5/ab/object").write_text("")
+    assert shared_findings(tmp_path)[0].state == "warn"

@@ -1,0 +1,1 @@
+class DvcException(Exception): ...  # noqa: N818

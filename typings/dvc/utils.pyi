@@ -1,0 +1,3 @@
+from typing import Any
+
+def dict_sha256(d: dict[str, Any], exclude: list[str]) -> str: ...
