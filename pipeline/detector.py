@@ -138,9 +138,7 @@ class Detector:
             while pictures[0].shape[0] >= 2 * rows:  # much less to average
                 pictures = [halved(picture) for picture in pictures]
             small = [cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA) for picture in pictures]
-            shifts, probabilities = self._run(
-                self._pnet, [picture.astype(np.uint8, copy=False) for picture in small]
-            )
+            shifts, probabilities = self._run(self._pnet, [picture.astype(np.uint8, copy=False) for picture in small])
             for its, shift, probability in zip(found, shifts, probabilities[:, 1], strict=True):
                 its.append(proposed(probability, shift, factors, least=_PNET_LEAST).distinct(most=_SAME_AT_ONE_SIZE))
         return [joined(its).distinct(most=_SAME).moved if its else np.empty((0, 4)) for its in found]

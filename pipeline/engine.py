@@ -82,7 +82,10 @@ def run_all(
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
     budget = engine.max_failures if max_failures is None else max_failures
-    with _executor(engine, len(items), label, [task.__module__, *modules]) as pool, Progress(label, len(items), unit=unit) as progress:
+    with (
+        _executor(engine, len(items), label, [task.__module__, *modules]) as pool,
+        Progress(label, len(items), unit=unit) as progress,
+    ):
         futures = {pool.submit(task, item): name(item) for item in sorted(items, key=size, reverse=True)}
         for future in concurrent.futures.as_completed(futures):
             item_name = futures[future]

@@ -1,7 +1,7 @@
 """MTCNN's three nets (Zhang et al. 2016) with the weights that the facenet-pytorch wheel carries.
 
-Layers and names are those of `facenet_pytorch.models.mtcnn`, so that its weights fit and its numbers come out. Importing
-that package imports torchvision with all of its models: longer than torch itself, and nothing of it is used here.
+Layers and names are those of `facenet_pytorch.models.mtcnn`, so that its weights fit and its numbers come out.
+To import that package imports torchvision with all of its models, as long as torch takes; none of it is used here.
 """
 
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 Answers = tuple[Tensor, ...]
-"""Of each patch (B x N), or of each place in a picture (B x N x rows x columns): 4 shifts of the box's sides, from O-Net
+"""Of each patch (B x N), or of each place in a picture (B x N x rows x columns): 4 shifts of the box's sides, of O-Net
 10 landmarks next, and last the probabilities of no face and of a face."""
 
 
@@ -92,4 +92,4 @@ def with_weights(net: nn.Module, device: torch.device) -> nn.Module:
     weights = Path(package.origin).parent / f"data/{type(net).__name__.lower()}.pt"
     net.load_state_dict(torch.load(weights, weights_only=True))
     # O-Net 2.4 times as fast on a CPU, P-Net on large pictures twice
-    return net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

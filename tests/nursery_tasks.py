@@ -12,12 +12,13 @@ from pipeline.workers.nursery import current
 
 def surroundings() -> dict[str, object]:
     """What a worker finds about itself."""
+    descriptors = [each for each in Path("/proc/self/fd").iterdir() if each.exists()]  # without that of the listing
     return {
         "loaded": "pipeline.stages.align" in sys.modules,
-        "threads": len(os.listdir("/proc/self/task")),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
         "nursery": os.getppid(),
         "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
-        "descriptors": len([each for each in os.listdir("/proc/self/fd") if int(each) > 2]) - 1,  # the listing itself
+        "descriptors": len([each for each in descriptors if int(each.name) > 2]),
     }
 
 

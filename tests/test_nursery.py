@@ -134,5 +134,3 @@ sys.exit(ended)
 """
     done = subprocess.run([sys.executable, "-c", BEGIN + program], cwd=ROOT, check=False, timeout=300)
     assert done.returncode == 0
-
-

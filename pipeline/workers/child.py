@@ -11,7 +11,6 @@ from multiprocessing.connection import Connection
 from pipeline.ancestors import die_with_parent
 from pipeline.contract import UserError
 
-
 EARLY_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",

@@ -3,7 +3,7 @@
 Starting Python with the libraries takes a worker the better part of a second, and two more if it needs torch. A fork
 takes milliseconds and shares that memory; but a process may be forked only while it has one thread. So a stage forks
 the nursery before anything else (`nursery`), and the nursery does nothing but load modules and fork
-(docs/decisions/045).
+(docs/decisions/018).
 """
 
 import contextlib

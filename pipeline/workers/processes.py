@@ -57,9 +57,7 @@ class Processes(Executor):
     more, after those that wait. `shutdown(cancel_futures=True)`, or an error in the `with` block, ends at once.
     """
 
-    def __init__(
-        self, count: int, *, limits: Limits, folder: Path | None = None, modules: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, count: int, *, limits: Limits, folder: Path | None = None, modules: Sequence[str] = ()) -> None:
         """Starts nothing yet.
 
         Args:
