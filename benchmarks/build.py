@@ -1,6 +1,7 @@
 """How a build scales: two workers against one, one more video against that video alone, and nothing to do.
 
     python benchmarks/build.py workers    # the demo's 46 clips: stages index, extract, align and shard, 1 and 2 workers
+    python benchmarks/build.py workers --longer 10    # each clip ten times over, a minute instead of five seconds
     python benchmarks/build.py adding     # 100 videos built, then one added; that video alone
     python benchmarks/build.py nothing    # `dvc repro` right after `dvc repro`
 
@@ -9,6 +10,7 @@ The 101 videos are the demo's clips with some bytes added at their ends, which n
 """
 
 import argparse
+import io
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import av
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -32,21 +36,27 @@ ANNOTATIONS = Path("annotations/EXPR_Set/Train_Set")
 def main() -> None:
     """Prints a Markdown table of seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=MEASURES)
+    parser.add_argument("what", choices=["workers", *MEASURES])
     parser.add_argument("--stride", type=int, help="of the frames (default: that of params.yaml)")
+    parser.add_argument("--longer", type=int, default=1, help="workers: repeat each clip and its labels so many times")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         changes = {"extract.stride": arguments.stride} if arguments.stride else {}
-        MEASURES[arguments.what](Path(folder), changes)
+        if arguments.what == "workers":
+            measure_workers(Path(folder), changes, arguments.longer)
+        else:
+            MEASURES[arguments.what](Path(folder), changes)
 
 
-def measure_workers(folder: Path, changes: Changes) -> None:
+def measure_workers(folder: Path, changes: Changes, longer: int) -> None:
     """One worker and two, on everything; the shards must be the same."""
     seconds = {}
     projects = {}
     for workers in (1, 2):
         projects[workers] = project(folder / str(workers), {"engine.workers": workers} | changes)
+        if longer > 1:
+            lengthen(projects[workers].folder / "data/demo/raw", longer)
         seconds[workers] = build(projects[workers])
     assert shards(projects[1]) == shards(projects[2])
     print("| stage | 1 worker, s | 2 workers, s | ratio |\n|---|---|---|---|")
@@ -86,6 +96,36 @@ def project(folder: Path, changes: Changes) -> Project:
     made = copy_project(folder, clips=None)
     made.set_params(changes)
     return made
+
+
+def lengthen(raw: Path, times: int) -> None:
+    """Repeats every clip, as it is encoded, and the rows of every annotation."""
+    for path in raw.glob("videos/*/*"):
+        content = repeated(path, times)
+        path.write_bytes(content)
+    for path in raw.glob("annotations/*/*/*.txt"):
+        header, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([header, *rows * times]) + "\n")
+
+
+def repeated(path: Path, times: int) -> bytes:
+    """The same packets again and again, each time later."""
+    written = io.BytesIO()
+    with av.open(written, "w", format=path.suffix[1:]) as target:
+        with av.open(str(path)) as source:
+            stream = target.add_stream_from_template(source.streams.video[0])
+        length = 0
+        for _ in range(times):
+            ends = []
+            with av.open(str(path)) as source:
+                for packet in source.demux(video=0):
+                    if packet.dts is not None and packet.pts is not None and packet.duration:
+                        packet.dts, packet.pts = packet.dts + length, packet.pts + length
+                        ends.append(packet.pts + packet.duration)
+                        packet.stream = stream
+                        target.mux(packet)
+            length = max(ends)
+    return written.getvalue()
 
 
 def raw_project(folder: Path, changes: Changes) -> Project:
@@ -137,7 +177,7 @@ def shards(target: Project) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (target.folder / "data/shards/demo").iterdir()}
 
 
-MEASURES = {"workers": measure_workers, "adding": measure_adding, "nothing": measure_nothing}
+MEASURES = {"adding": measure_adding, "nothing": measure_nothing}
 
 
 if __name__ == "__main__":

@@ -148,7 +148,8 @@ def write_raw(samples: int) -> None:
 
 def plan(params: Params) -> None:
     """The tables that extract and align read, their tasks, and the comparison of rows with frames."""
-    frames, trials = read_frames(PATHS), tables.read_table(PATHS.trials, TRIAL_COLUMNS)
+    frames = read_frames(PATHS, {"file": "string", "offset": "int64"})
+    trials = tables.read_table(PATHS.trials, TRIAL_COLUMNS)
     extract = extract_tasks(params, frames, trials)
     decoded = {str(video): Decoded(frames=int(rows)) for video, rows in trials.groupby("video")["rows"].max().items()}
     compared, _ = compare(frames, trials, decoded, {}, policy="trim", tolerance=1, stride=1)

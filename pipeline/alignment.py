@@ -26,6 +26,9 @@ from pipeline.video import Image
 DETECT_VERSION = 3
 """Raise it when detections change for the same parameters."""
 
+DETECTING = ("pipeline.detector",)
+"""What is imported where faces are looked for: it loads torch, for seconds."""
+
 _DETECTIONS = "detections.parquet"
 _FRAMES = "frames.json"
 _DETECTION_COLUMNS = (
@@ -152,13 +155,7 @@ def _sightings(task: AlignTask) -> Sightings:
     if task.stills is not None and params.faces != "detect":
         stored = [int(name.removesuffix(".jpg")) for name, _ in tar.read_members(task.frames_tar)]
         return Sightings(faces=stills.known(task.stills, stored, params.faces), cuts=[], searches=0)
-    settings: list[object] = [params.min_face, params.min_confidence, params.tracking]
-    if task.stills is not None:
-        settings[2:] = ["stills", params.working_side]
-    elif params.tracking == "on":
-        settings += [params.search_every, params.working_side, params.max_gap]
-    libraries = [version("torch"), version("facenet-pytorch"), opencv_build()]
-    key = files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
+    key = _detections_key(task)
     folder = task.store.find("detections", key)
     if folder is None:
         found = _look(task)
@@ -177,8 +174,25 @@ def _sightings(task: AlignTask) -> Sightings:
     return Sightings(faces=loaded, cuts=seen["cuts"], searches=seen["searches"])
 
 
+def to_detect(task: AlignTask) -> bool:
+    """Whether faces are still to be looked for, which imports `DETECTING`, as far as can be seen without reading."""
+    known = task.stills is not None and task.params.faces != "detect"
+    return not known and not task.store.path("detections", _detections_key(task)).is_dir()
+
+
+def _detections_key(task: AlignTask) -> str:
+    params = task.params
+    settings: list[object] = [params.min_face, params.min_confidence, params.tracking]
+    if task.stills is not None:
+        settings[2:] = ["stills", params.working_side]
+    elif params.tracking == "on":
+        settings += [params.search_every, params.working_side, params.max_gap]
+    libraries = [version("torch"), version("facenet-pytorch"), opencv_build()]
+    return files.digest_of(DETECT_VERSION, libraries, task.frames_key, settings)
+
+
 def _look(task: AlignTask) -> Sightings:
-    from pipeline.detector import Detector  # loads torch, for seconds; only where there is something to detect
+    from pipeline.detector import Detector  # loads torch; only where there is something to detect
 
     params, frames = task.params, _read_frames(task.frames_tar)
     detector = Detector(min_face=params.min_face, device=params.device, working_side=params.working_side)

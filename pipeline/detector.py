@@ -1,23 +1,25 @@
-"""Faces and five landmarks: MTCNN (Zhang et al. 2016), with facenet-pytorch's nets and weights.
+"""Faces and five landmarks: MTCNN (Zhang et al. 2016), with facenet-pytorch's weights.
 
 Three ways to them: facenet-pytorch's own search of the whole frame; a search by the same nets with less around them;
 and the neighbourhood of a face known from the frame before, which needs the refinement nets only. The only user of
-facenet_pytorch and, in this package, of torch.
+facenet_pytorch, which is imported for the first way alone.
 """
 
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.geometry import Boxes, Detection, rounded
 from pipeline.images import halved, shrink
+from pipeline.mtcnn import ONet, PNet, RNet, with_weights
 from pipeline.patches import patch, square_around
 from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
 from pipeline.video import Image
@@ -59,9 +61,7 @@ class Detector:
         self.device = torch.device(resolve_device(device))
         self.batch = batch or (1 if self.device.type == "cpu" else _BATCH)
         self._min_face, self._working_side = min_face, working_side
-        self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=self.device)
-        for net in (self._mtcnn.pnet, self._mtcnn.rnet, self._mtcnn.onet):
-            net.to(memory_format=torch.channels_last)  # O-Net 2.4 times as fast on a CPU, P-Net on large pictures twice
+        self._pnet, self._rnet, self._onet = (with_weights(net(), self.device) for net in (PNet, RNet, ONet))
 
     def detect(self, pictures: Sequence[Image]) -> list[list[Detection]]:
         """Faces of each picture by the whole-frame search of facenet-pytorch, in MTCNN's order."""
@@ -85,11 +85,21 @@ class Detector:
         if not boxes:
             return []
         squares = [square_around(box) for box in boxes]
-        shifts = self._run(self._mtcnn.rnet, [patch(picture, square, _RNET_SIDE) for square in squares])[0]
+        shifts = self._run(self._rnet, [patch(picture, square, _RNET_SIDE) for square in squares])[0]
         squares = [square_around(square.regressed(shift)) for square, shift in zip(squares, shifts, strict=True)]
         seen = [patch(picture, square, _ONET_SIDE + _LOOKS[-1]) for square in squares]
         looks = [wide[at : at + _ONET_SIDE, at : at + _ONET_SIDE] for wide in seen for at in _LOOKS]
-        return _measured(np.array(squares, dtype=np.float64), *self._run(self._mtcnn.onet, looks))
+        return _measured(np.array(squares, dtype=np.float64), *self._run(self._onet, looks))
+
+    @functools.cached_property
+    def _mtcnn(self) -> Any:
+        """facenet-pytorch's own detector."""
+        from facenet_pytorch import MTCNN  # loads torchvision, for seconds
+
+        mtcnn = MTCNN(keep_all=True, min_face_size=self._min_face, device=self.device)
+        for net in (mtcnn.pnet, mtcnn.rnet, mtcnn.onet):
+            net.to(memory_format=torch.channels_last)
+        return mtcnn
 
     def _stacks(self, pictures: Sequence[Image]) -> Iterator[list[Image]]:
         """Neighbours of one size, at most `batch` together."""
@@ -114,8 +124,8 @@ class Detector:
         min_face = max(_SMALLEST_SEARCHED, round(self._min_face / factors.min())) if shrunk else self._min_face
         located: list[Boxes] = []
         for picture, proposals in zip(small, self._proposals(small, min_face), strict=True):
-            boxes = self._judged(self._mtcnn.rnet, _RNET_SIDE, picture, proposals)
-            boxes = self._judged(self._mtcnn.onet, _ONET_SIDE, picture, boxes, of_smaller=True)
+            boxes = self._judged(self._rnet, _RNET_SIDE, picture, proposals)
+            boxes = self._judged(self._onet, _ONET_SIDE, picture, boxes, of_smaller=True)
             located.append([box * np.tile(factors, 2) for box in boxes])
         return located
 
@@ -128,9 +138,7 @@ class Detector:
             while pictures[0].shape[0] >= 2 * rows:  # much less to average
                 pictures = [halved(picture) for picture in pictures]
             small = [cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA) for picture in pictures]
-            shifts, probabilities = self._run(
-                self._mtcnn.pnet, [picture.astype(np.uint8, copy=False) for picture in small]
-            )
+            shifts, probabilities = self._run(self._pnet, [picture.astype(np.uint8, copy=False) for picture in small])
             for its, shift, probability in zip(found, shifts, probabilities[:, 1], strict=True):
                 its.append(proposed(probability, shift, factors, least=_PNET_LEAST).distinct(most=_SAME_AT_ONE_SIZE))
         return [joined(its).distinct(most=_SAME).moved if its else np.empty((0, 4)) for its in found]

@@ -59,6 +59,8 @@ def run_all(
     label: str,
     unit: str,
     engine: EngineParams,
+    size: Callable[[Item], int] = lambda item: 0,
+    modules: Sequence[str] = (),
     max_failures: int | None = None,
 ) -> Tally[Result]:
     """Runs `task` on every item in worker processes of one thread each.
@@ -70,6 +72,8 @@ def run_all(
         label: what the progress line says.
         unit: plural noun of the items.
         engine: where, in how many processes, within which limits, and how many items may fail.
+        size: how much there is to do for an item: the largest are begun first, so that all workers end together.
+        modules: what the task imports when it runs, besides what its own module imports.
         max_failures: replaces `engine.max_failures` for work that allows none.
 
     Raises:
@@ -78,8 +82,11 @@ def run_all(
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
     budget = engine.max_failures if max_failures is None else max_failures
-    with _executor(engine, len(items), label) as pool, Progress(label, len(items), unit=unit) as progress:
-        futures = {pool.submit(task, item): name(item) for item in items}
+    with (
+        _executor(engine, len(items), label, [task.__module__, *modules]) as pool,
+        Progress(label, len(items), unit=unit) as progress,
+    ):
+        futures = {pool.submit(task, item): name(item) for item in sorted(items, key=size, reverse=True)}
         for future in concurrent.futures.as_completed(futures):
             item_name = futures[future]
             try:
@@ -98,11 +105,13 @@ def run_all(
     return tally
 
 
-def _executor(engine: EngineParams, items: int, label: str) -> AbstractContextManager[concurrent.futures.Executor]:
+def _executor(
+    engine: EngineParams, items: int, label: str, modules: Sequence[str]
+) -> AbstractContextManager[concurrent.futures.Executor]:
     limits = Limits(timeout_s=engine.timeout_s, memory_gb=engine.memory_gb)
     if engine.kind == "dask":
         return dask_executor(engine, limits, label)
-    return Processes(min(worker_count(engine.workers), items), limits=limits)
+    return Processes(min(worker_count(engine.workers), items), limits=limits, modules=modules)
 
 
 def _failure(name: str, error: Exception) -> Failure:

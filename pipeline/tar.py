@@ -2,13 +2,14 @@
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
 from pipeline.contract import UserError
 
 BLOCK = tarfile.BLOCKSIZE
+_ZEROS = bytes(BLOCK)
 _MODE = 0o444
 _OCTAL = re.compile(rb"[0-7]{11}")
 _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
@@ -97,8 +98,8 @@ def _described(header: bytes) -> str:
 class Sink(Protocol):
     """Where an archive goes."""
 
-    def write(self, content: bytes, /) -> object:
-        """Takes all of these bytes."""
+    def writelines(self, pieces: Collection[bytes], /) -> object:
+        """Takes all of these bytes, one piece behind another."""
 
 
 class TarWriter:
@@ -113,18 +114,17 @@ class TarWriter:
         Raises:
             ValueError: if the name or the size does not fit USTAR's header.
         """
+        size = len(content)
+        padding = _ZEROS[: -size % BLOCK]
+        self._stream.writelines((member_header(name, size), content, padding))
         offset = self._end + BLOCK
-        self._write(b"".join((member_header(name, len(content)), content, bytes(-len(content) % BLOCK))))
+        self._end = offset + size + len(padding)
         return offset
 
     def close(self) -> None:
         """Ends the archive (two empty blocks, padded to a whole record); the stream stays open."""
-        self._write(bytes(2 * BLOCK))
-        self._write(bytes(-self._end % tarfile.RECORDSIZE))
-
-    def _write(self, content: bytes) -> None:
-        self._stream.write(content)
-        self._end += len(content)
+        end = self._end + 2 * BLOCK
+        self._stream.writelines((bytes(2 * BLOCK), bytes(-end % tarfile.RECORDSIZE)))
 
 
 def read_members(path: Path) -> Iterator[tuple[str, bytes]]:

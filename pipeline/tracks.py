@@ -7,7 +7,6 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.geometry import Detection, rounded
 
@@ -135,6 +134,10 @@ def _matched(
     if not live or not faces:
         return {}
     gains = np.array([[max(overlap(box, face.box) for box in boxes(track)) for _, face in faces] for track in live])
+    if len(live) == len(faces) == 1:
+        return {faces[0][0]: live[0]} if gains[0, 0] >= min_overlap else {}
+    from scipy.optimize import linear_sum_assignment  # half a second, for videos with several faces only
+
     gains[gains < min_overlap] = 0  # else two overlaps that are too small could outbid one that is not
     rows, columns = (places.tolist() for places in linear_sum_assignment(gains, maximize=True))
     pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if gains[row, column] >= min_overlap]

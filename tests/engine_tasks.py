@@ -25,6 +25,11 @@ def slower_the_earlier(item: str) -> str:
     return item.upper()
 
 
+def begun(item: str) -> float:
+    """When, on a clock that all processes share."""
+    return time.monotonic()
+
+
 def fails_on_vowels(item: str) -> str:
     if item == "a":
         raise UserError("a.mp4: not a video")

@@ -47,7 +47,7 @@ COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
 ONLY_USER = {
     "facenet_pytorch": {"pipeline.detector"},
     "albumentations": {"train.augment"},
-    "torch": {"pipeline.detector"} | {name for name in MODULES if name.startswith("train")},
+    "torch": {"pipeline.detector", "pipeline.mtcnn"} | {name for name in MODULES if name.startswith("train")},
     "webdataset": set(),
     "distributed": {"pipeline.workers.cluster"},
     "dask_jobqueue": {"pipeline.workers.cluster"},

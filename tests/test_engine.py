@@ -16,6 +16,7 @@ from pipeline.engine import Failure, Tally
 from pipeline.engine_params import EngineParams
 from tests.engine_tasks import (
     ITEMS,
+    begun,
     dies,
     fails_on_vowels,
     fills_the_disk,
@@ -62,6 +63,16 @@ def test_results_come_in_the_order_of_the_items() -> None:
     tally = run(slower_the_earlier)
     assert list(tally.results.items()) == [(item, item.upper()) for item in ITEMS]
     assert tally.failures == []
+
+
+def test_the_largest_items_are_begun_first() -> None:
+    how = EngineParams(
+        kind="local", workers=1, max_failures=0, timeout_s=None, memory_gb=None, address=None, cluster=None
+    )
+    items = ["aa", "a", "aaaa", "aaa"]
+    tally = engine.run_all(begun, items, name=str, label="align", unit="videos", engine=how, size=len)
+    assert list(tally.results) == items
+    assert sorted(items, key=tally.results.__getitem__) == ["aaaa", "aaa", "aa", "a"]
 
 
 def test_nothing_to_do_is_done() -> None:

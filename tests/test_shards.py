@@ -137,6 +137,19 @@ def test_a_record_is_what_a_json_encoder_writes(scratch: Path, name: str, number
         assert (record["trial"], record["video"], record["interpolated"]) == (name, f"{name}\n", interpolated)
 
 
+def test_a_record_tells_every_number_as_python_does(tmp_path: Path) -> None:
+    """Also where the library that writes them would not: whole, small, large ones, and one that is unknown."""
+    numbers = [0.0, -0.0, 3.0, -2.5, 1e-4, 9e-5, 1e-7, 1e15, 1e16, 2.0**53, 0.1, 100 / 3, 123456.015625, 5e-324]
+    columns = {"x1": numbers, "pitch": numbers[::-1], "probability": [math.nan, *numbers[1:]]}
+    write_shard(shard_task(tmp_path, [JPEG] * len(numbers), **columns))
+    contents = [content for _, _, content in members(tmp_path / "out")][2::3]
+    for content, number, pitch, probability in zip(contents, *columns.values(), strict=True):
+        record = json.loads(content)
+        assert content == json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        assert (record["box"][2], record["pose"]["pitch"]) == (number, pitch)
+        assert record["probability"] == (None if math.isnan(probability) else probability)
+
+
 def test_the_line_of_a_shard_is_true(tmp_path: Path) -> None:
     task = shard_task(tmp_path, [JPEG] * 700)
     written = write_shard(task)

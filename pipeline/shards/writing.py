@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -60,9 +60,9 @@ class _Digested:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
 
-    def write(self, content: bytes) -> None:
-        self._waiting.append(content)
-        self._waiting_bytes += len(content)
+    def writelines(self, pieces: Collection[bytes]) -> None:
+        self._waiting += pieces
+        self._waiting_bytes += sum(map(len, pieces))
         if self._waiting_bytes >= _CHUNK:
             self.flush()
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipeline import engine, files, tables
-from pipeline.alignment import Aligned, AlignTask, align_video
+from pipeline.alignment import DETECTING, Aligned, AlignTask, align_video, to_detect
 from pipeline.contract import (
     DROP_COLUMNS,
     FACE_COLUMNS,
@@ -23,6 +23,7 @@ from pipeline.plan import align_tasks, read_frames, still_columns
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 from pipeline.subjects import SUBJECT_COLUMNS
+from pipeline.workers.nursery import nursery
 
 
 def align_all(params: Params) -> None:
@@ -40,6 +41,8 @@ def align_all(params: Params) -> None:
         label="align",
         unit="videos",
         engine=params.engine,
+        size=lambda task: sum(len(trial.frame_indices) for trial in task.trials),
+        modules=DETECTING if any(to_detect(task) for task in tasks) else (),
     )
     if not any(aligned.faces for aligned in tally.results.values()):
         raise UserError("no face found in any video; try a lower align.min_face or align.min_confidence")
@@ -73,4 +76,5 @@ def _dropped(tally: engine.Tally[Aligned], tasks: list[AlignTask]) -> list[Dropp
 
 
 if __name__ == "__main__":
-    run_stage("align", align_all, around=work_store().in_use())
+    with nursery():
+        run_stage("align", align_all, around=work_store().in_use())

@@ -19,6 +19,7 @@ from pipeline.params import Params
 from pipeline.plan import extract_tasks, read_frames
 from pipeline.stage import run_stage
 from pipeline.store import work_store
+from pipeline.workers.nursery import nursery
 
 
 def extract_all(params: Params) -> None:
@@ -33,6 +34,7 @@ def extract_all(params: Params) -> None:
         label="extract",
         unit="videos",
         engine=params.engine,
+        size=lambda task: len(task.wanted),
     )
     reasons = {failure.name: (failure.drop(Drop.VIDEO_UNREADABLE), failure.reason) for failure in tally.failures}
     mismatch, dropped = compare(
@@ -59,4 +61,5 @@ def extract_all(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("extract", extract_all, around=work_store().in_use())
+    with nursery():
+        run_stage("extract", extract_all, around=work_store().in_use())

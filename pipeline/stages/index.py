@@ -13,6 +13,7 @@ from pipeline.overrides import CHANGE_COLUMNS, CHANGES, OVERRIDES, change_rows, 
 from pipeline.params import Params
 from pipeline.stage import run_stage
 from pipeline.trials import Examined, examine, frame_rows, sources, trial_row, without_failed, without_shared
+from pipeline.workers.nursery import nursery
 
 
 def build_index(params: Params) -> None:
@@ -75,4 +76,5 @@ def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Drop
 
 
 if __name__ == "__main__":
-    run_stage("index", build_index)
+    with nursery():
+        run_stage("index", build_index)

@@ -10,6 +10,7 @@ from pipeline.shards.placing import placed_samples, shard_names, shard_tasks
 from pipeline.shards.writing import sample_rows, write_shard
 from pipeline.stage import run_stage
 from pipeline.statistics import balance_plots, balance_report
+from pipeline.workers.nursery import nursery
 
 
 def shard_all(params: Params) -> None:
@@ -47,4 +48,5 @@ def shard_all(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("shard", shard_all)
+    with nursery():
+        run_stage("shard", shard_all)

@@ -11,13 +11,29 @@ from multiprocessing.connection import Connection
 from pipeline.ancestors import die_with_parent
 from pipeline.contract import UserError
 
+EARLY_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "OPENCV_LOG_LEVEL": "SILENT",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""What the libraries that everything here loads find in the environment when they are loaded."""
+
+ENVIRONMENT = EARLY_ENVIRONMENT | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""One thread a process, so that cores are not oversubscribed; a decoder's complaints become our own messages."""
+
 
 def main() -> None:
-    """Works until the other end of the connection is closed."""
+    """Works for the process that started this one."""
     descriptor, parent = map(int, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     die_with_parent(parent)
-    connection: Connection[bytes, bytes] = Connection(descriptor)
+    work(Connection(descriptor))
+
+
+def work(connection: "Connection[bytes, bytes]") -> None:
+    """Works until the other end of the connection is closed."""
     while True:
         try:
             call = connection.recv_bytes()

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
@@ -21,21 +21,11 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from pipeline.contract import UserError
-from pipeline.workers import child
+from pipeline.workers import child, nursery
 from pipeline.workers.limits import Limits, Watch
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OPENCV_FOR_THREADS_NUM": "1",
-    "OPENCV_LOG_LEVEL": "SILENT",
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",
-}
-"""One thread a process, so that cores are not oversubscribed; a decoder's complaints become our own messages."""
 
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 60.0
@@ -67,7 +57,17 @@ class Processes(Executor):
     more, after those that wait. `shutdown(cancel_futures=True)`, or an error in the `with` block, ends at once.
     """
 
-    def __init__(self, count: int, *, limits: Limits, folder: Path | None = None) -> None:
+    def __init__(self, count: int, *, limits: Limits, folder: Path | None = None, modules: Sequence[str] = ()) -> None:
+        """Starts nothing yet.
+
+        Args:
+            count: of processes, at most.
+            limits: for each task.
+            folder: where they work; None for this process's.
+            modules: what the tasks will import, for a nursery to load meanwhile.
+        """
+        if ours := nursery.current():
+            ours.load(modules)
         self._waiting: collections.deque[_Call] = collections.deque()
         self._changed = threading.Condition()
         self._closing = self._cancelled = False
@@ -144,12 +144,15 @@ class Processes(Executor):
             return True
 
 
+_Process = subprocess.Popen[bytes] | nursery.Forked
+
+
 class _Worker:
     """One process at a time, started when it is needed and replaced when it has died. Belongs to one thread."""
 
     def __init__(self, limits: Limits, folder: Path | None) -> None:
         self._limits, self._folder = limits, folder
-        self._running: tuple[subprocess.Popen[bytes], Connection[bytes, bytes]] | None = None
+        self._running: tuple[_Process, Connection[bytes, bytes]] | None = None
         self._lock = threading.Lock()
         self._ended = False
 
@@ -167,7 +170,7 @@ class _Worker:
             went_well, outcome = pickle.loads(connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._end()
-            raise _DiedError(_death(process.returncode)) from None
+            raise _DiedError(_death(process.returncode or 0)) from None
         if not went_well:
             raise outcome
         return outcome
@@ -197,22 +200,28 @@ class _Worker:
                 connection.close()
                 self._running = None
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], "Connection[bytes, bytes]"]:
+    def _start(self) -> tuple[_Process, "Connection[bytes, bytes]"]:
         with self._lock:
             if self._ended:
                 raise WorkerFailedError("no process was started, because all were to end")
             ours, theirs = Pipe()
             with theirs:
-                descriptor = theirs.fileno()
-                process = subprocess.Popen(
-                    [sys.executable, "-m", child.__name__, str(descriptor), str(os.getpid())],
-                    stdin=subprocess.DEVNULL,
-                    cwd=self._folder,
-                    env=os.environ | _ENVIRONMENT,
-                    pass_fds=[descriptor],
-                )
+                process = self._forked(theirs) or self._spawned(theirs.fileno())
             self._running = process, ours
             return process, ours
+
+    def _forked(self, connection: "Connection[bytes, bytes]") -> nursery.Forked | None:
+        ours = nursery.current() if self._folder is None else None
+        return ours.fork(connection) if ours else None
+
+    def _spawned(self, descriptor: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", child.__name__, str(descriptor), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            cwd=self._folder,
+            env=os.environ | child.ENVIRONMENT,
+            pass_fds=[descriptor],
+        )
 
 
 def _death(code: int) -> str:
