@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.geometry import Boxes, Detection, rounded
-from pipeline.images import halved, shrink
+from pipeline.images import contiguous, halved, resized, shrink
 from pipeline.mtcnn import ONet, PNet, RNet, with_weights
 from pipeline.patches import patch, square_around
 from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
@@ -113,14 +112,16 @@ class Detector:
         with warnings.catch_warnings():
             # facenet-pytorch stacks lists of unequal length (no face in some pictures) into object arrays.
             warnings.simplefilter("ignore")
-            boxes, probabilities, points = self._mtcnn.detect(np.stack(pictures), landmarks=True)
+            boxes, probabilities, points = self._mtcnn.detect(
+                np.stack([contiguous(picture) for picture in pictures]), landmarks=True
+            )
         return [_detections(*found) for found in zip(boxes, probabilities, points, strict=True)]
 
     def _located(self, pictures: Sequence[Image], working_side: int | None) -> list[Boxes]:
         """Boxes of the faces of pictures of one size, searched at a size of at most `working_side`."""
-        small = [shrink(picture, working_side or max(picture.shape)) for picture in pictures]
+        small = [contiguous(shrink(picture, working_side or max(picture.shape))) for picture in pictures]
         factors = np.array(pictures[0].shape[1::-1]) / small[0].shape[1::-1]
-        shrunk = small[0] is not pictures[0]
+        shrunk = small[0].shape != pictures[0].shape
         min_face = max(_SMALLEST_SEARCHED, round(self._min_face / factors.min())) if shrunk else self._min_face
         located: list[Boxes] = []
         for picture, proposals in zip(small, self._proposals(small, min_face), strict=True):
@@ -137,8 +138,8 @@ class Detector:
             factors = np.array([width / columns, height / rows])
             while pictures[0].shape[0] >= 2 * rows:  # much less to average
                 pictures = [halved(picture) for picture in pictures]
-            small = [cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA) for picture in pictures]
-            shifts, probabilities = self._run(self._pnet, [picture.astype(np.uint8, copy=False) for picture in small])
+            small = [resized(picture, columns, rows) for picture in pictures]
+            shifts, probabilities = self._run(self._pnet, small)
             for its, shift, probability in zip(found, shifts, probabilities[:, 1], strict=True):
                 its.append(proposed(probability, shift, factors, least=_PNET_LEAST).distinct(most=_SAME_AT_ONE_SIZE))
         return [joined(its).distinct(most=_SAME).moved if its else np.empty((0, 4)) for its in found]

@@ -91,7 +91,7 @@ def _decode_into(folder: Path, task: ExtractTask) -> None:
     times = video.frame_times(task.path)
     with (folder / FRAMES_TAR).open("wb") as stream:
         writer = tar.TarWriter(stream)
-        for frame_index, picture in video.read_frames(task.path, wanted, times=times):
+        for frame_index, picture in video.read_frames(task.path, wanted, times=times, as_decoded=True):
             undecodable += range(decoded, frame_index)
             decoded = frame_index + 1
             if picture is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import Boxes, Detection
+from pipeline.images import luma, resized
 from pipeline.tracks import overlap
 from pipeline.video import Image
 
@@ -26,6 +27,9 @@ _SAME = 0.4
 
 _ESTABLISHED = 5
 """A face that was followed for so many frames is searched for at once when it is lost; a flicker is not."""
+
+_GROWTH = 4
+"""From one interval between searches to the next, until `search_every` is reached."""
 
 _MOST_TOGETHER = 4
 """Searches that are made together where that is faster, on a GPU. The frames between them are held."""
@@ -144,7 +148,7 @@ class Follower:
 
     def _search(self, frame: Followed) -> None:
         frame.searched = True
-        self._interval = min(2 * self._interval, self.search_every)
+        self._interval = min(_GROWTH * self._interval, self.search_every)
         found = self._found_in(frame)
         if not found and not frame.faces:
             found = self.finder.search_closely(frame.picture)
@@ -167,7 +171,7 @@ class Follower:
         place, interval = self._interval - 1, self._interval
         while place < len(self._ahead):
             yield self._ahead[place]
-            interval = min(2 * interval, self.search_every)
+            interval = min(_GROWTH * interval, self.search_every)
             place += interval
 
     def _looking_ahead(self, frames: Iterable[tuple[int, Image]]) -> Iterator[tuple[int, Image]]:
@@ -211,7 +215,6 @@ def _among(box: NDArray[np.float64], others: Iterable[Detection]) -> bool:
 
 def _glance(picture: Image) -> NDArray[np.int16]:
     """The picture in a few luma values, with the mean taken off: a flash or a fade is not a cut."""
-    points = cv2.resize(picture, (4 * _GLANCE_SIDE, 4 * _GLANCE_SIDE), interpolation=cv2.INTER_NEAREST)
-    small = cv2.resize(points, (_GLANCE_SIDE, _GLANCE_SIDE), interpolation=cv2.INTER_AREA)
-    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
-    return (luma - round(float(luma.mean()))).astype(np.int16)
+    points = resized(picture, 4 * _GLANCE_SIDE, 4 * _GLANCE_SIDE, cv2.INTER_NEAREST)
+    levels = luma(resized(points, _GLANCE_SIDE, _GLANCE_SIDE)).astype(np.int16)
+    return (levels - round(float(levels.mean()))).astype(np.int16)

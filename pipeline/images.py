@@ -1,11 +1,15 @@
 """Pictures: warping, JPEG with header checks, and measures of quality. Works on arrays and bytes, never on paths."""
 
+import functools
 import io
 import math
 import struct
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 from PIL.ImageFile import ImageFile
@@ -23,10 +27,49 @@ _MAX_MAGNIFICATION = 8
 _STILL_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 
+P = ParamSpec("P")
+
+
 class DamagedPictureError(Exception):
     """Bytes that are no picture, or one that is too large to decode."""
 
 
+def channels_alike(change: Callable[Concatenate[Image, P], Image]) -> Callable[Concatenate[Image, P], Image]:
+    """For functions that do the same to each channel: a view of a decoder's BGR goes through them as it is in memory.
+
+    OpenCV would copy the view, element by element, which takes longer than most of what is done here.
+    """
+
+    @functools.wraps(change)
+    def changed(picture: Image, *args: P.args, **kwargs: P.kwargs) -> Image:
+        if _is_reversed(picture):
+            return change(picture[..., ::-1], *args, **kwargs)[..., ::-1]
+        return change(picture, *args, **kwargs)
+
+    return changed
+
+
+def contiguous(picture: Image) -> Image:
+    """The same picture with RGB in memory too."""
+    if _is_reversed(picture):
+        return cv2.cvtColor(picture[..., ::-1], cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return picture
+
+
+def luma(picture: Image) -> NDArray[np.uint8]:
+    """Height x width levels of grey (BT.601), as OpenCV weighs red, green and blue."""
+    reverse = _is_reversed(picture)
+    grey = (
+        cv2.cvtColor(picture[..., ::-1], cv2.COLOR_BGR2GRAY) if reverse else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    )
+    return grey.astype(np.uint8, copy=False)
+
+
+def _is_reversed(picture: Image) -> bool:
+    return picture.strides[2] < 0
+
+
+@channels_alike
 def warp_face(picture: Image, transform: Similarity) -> Image:
     """Cuts the aligned face, 224 x 224 x 3, in one interpolation.
 
@@ -38,7 +81,7 @@ def warp_face(picture: Image, transform: Similarity) -> Image:
         picture, transform = halved(picture), transform.from_halved()
     factor = min(_MAX_MAGNIFICATION, max(1, math.ceil(1 / transform.scale - 1e-9)))
     side = FACE_SIZE * factor
-    warped = cv2.warpAffine(
+    warped: NDArray[Any] = cv2.warpAffine(
         picture,
         transform.magnified(factor).matrix(),
         (side, side),
@@ -48,6 +91,12 @@ def warp_face(picture: Image, transform: Similarity) -> Image:
     if factor > 1:
         warped = cv2.resize(warped, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
     return warped.astype(np.uint8, copy=False)
+
+
+@channels_alike
+def resized(picture: Image, width: int, height: int, interpolation: int = cv2.INTER_AREA) -> Image:
+    """The picture in another size; by default each pixel is the mean of those that it covers."""
+    return cv2.resize(picture, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _window(picture: Image, transform: Similarity) -> tuple[Image, Similarity]:
@@ -69,8 +118,7 @@ def _window(picture: Image, transform: Similarity) -> tuple[Image, Similarity]:
 def halved(picture: Image) -> Image:
     """The picture at half its size, each pixel the mean of four; an odd last row or column falls away."""
     height, width = picture.shape[0] // 2, picture.shape[1] // 2
-    even = picture[: 2 * height, : 2 * width]
-    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return resized(picture[: 2 * height, : 2 * width], width, height)
 
 
 def shrink(picture: Image, max_side: int) -> Image:
@@ -79,15 +127,13 @@ def shrink(picture: Image, max_side: int) -> Image:
     longest = max(height, width)
     if longest <= max_side:
         return picture
-    size = (max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return resized(picture, max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest)))
 
 
 def encode_jpeg(picture: Image, quality: int) -> bytes:
     """Baseline JPEG, 4:2:0."""
-    encoded, content = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
+    bgr = picture[..., ::-1] if _is_reversed(picture) else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise DamagedPictureError(f"cannot encode a picture of shape {picture.shape}")
     return content.tobytes()
@@ -164,12 +210,15 @@ def jpeg_size(content: bytes) -> tuple[int, int] | None:
 
 def brightness(face: Image) -> float:
     """Mean luma in [0, 255], from whole-number sums."""
-    luma = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    return round(int(luma.sum(dtype=np.int64)) / luma.size, 3)
+    grey = luma(face)
+    return round(int(grey.sum(dtype=np.int64)) / grey.size, 3)
 
 
 def sharpness(face: Image) -> float:
     """Variance of the Laplacian of luma (the usual focus measure), from whole-number sums."""
-    edges = cv2.Laplacian(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.CV_16S).astype(np.int64)
-    mean_square, mean = int((edges * edges).sum()) / edges.size, int(edges.sum()) / edges.size
+    edges = cv2.Laplacian(luma(face), cv2.CV_16S).astype(np.int32)  # at most 1,020: its square has room
+    mean_square, mean = (
+        int((edges * edges).sum(dtype=np.int64)) / edges.size,
+        int(edges.sum(dtype=np.int64)) / edges.size,
+    )
     return round(mean_square - mean * mean, 3)

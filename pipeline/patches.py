@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images import halved
+from pipeline.images import contiguous, halved, resized
 from pipeline.video import Image
 
 _FINE_ENOUGH = 64
@@ -57,4 +57,4 @@ def patch(picture: Image, square: Square, side: int) -> Image:
     before, after = (x0 - left) >> halvings, (left + length - x1) >> halvings
     if above or below or before or after:
         cut = cv2.copyMakeBorder(cut, above, below, before, after, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
-    return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return contiguous(resized(cut, side, side))

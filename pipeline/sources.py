@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -35,7 +36,7 @@ class Source(Protocol):
         ...
 
     def frames(self, wanted: Set[int] | None = None) -> Iterator[tuple[int, Image | None]]:
-        """Every picture with its index from 0, as `video.read_frames` gives them; RGB."""
+        """Every picture with its index from 0, as `video.read_frames` gives them."""
         ...
 
     def expected(self) -> int:
@@ -60,12 +61,16 @@ class Video:
         return video.probe(self.path).fps or USUAL_FPS
 
     def frames(self, wanted: Set[int] | None = None) -> Iterator[tuple[int, Image | None]]:
-        """As `video.read_frames`."""
-        return video.read_frames(self.path, wanted)
+        """As `video.read_frames`, as decoded."""
+        return video.read_frames(self.path, wanted, times=self._times, as_decoded=True)
 
     def expected(self) -> int:
         """As `video.expected_frames`."""
-        return video.expected_frames(self.path, video.frame_times(self.path))
+        return video.expected_frames(self.path, self._times)
+
+    @cached_property
+    def _times(self) -> list[float]:
+        return video.frame_times(self.path)
 
 
 @dataclass(frozen=True)

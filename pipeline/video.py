@@ -22,7 +22,7 @@ from pipeline.interlacing import may_be_interlaced
 from pipeline.places import Places, completed
 
 Image = NDArray[np.uint8]
-"""RGB picture, height x width x 3."""
+"""RGB picture, height x width x 3; may be a view of BGR in memory (`images.channels_alike`)."""
 
 MAX_PIXELS = 64_000_000
 """Largest frame that is decoded; a small file can claim gigabytes. 8K has 33 million."""
@@ -116,7 +116,7 @@ def expected_frames(path: Path, times: Sequence[float]) -> int:
 
 
 def read_frames(
-    path: Path, wanted: Set[int] | None = None, *, times: Sequence[float] | None = None
+    path: Path, wanted: Set[int] | None = None, *, times: Sequence[float] | None = None, as_decoded: bool = False
 ) -> Iterator[tuple[int, Image | None]]:
     """Decodes a video from its first to its last frame.
 
@@ -127,6 +127,7 @@ def read_frames(
         path: the video.
         wanted: frame indices whose pictures are needed; None means all.
         times: its `frame_times`, if they are known already.
+        as_decoded: leaves pictures BGR in memory and gives reversed views, instead of converting all of every frame.
 
     Yields:
         (frame index from 0, RGB picture), the picture None where it was not wanted. Every frame is decoded.
@@ -156,7 +157,10 @@ def read_frames(
                 if not decoded:
                     failures = 1
                     continue
-                picture = geometry.displayed(bgr)
+                bgr = geometry.displayed(bgr)
+                picture = (
+                    bgr[..., ::-1] if as_decoded else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+                )
             yield frame_index, picture
 
 
@@ -179,14 +183,14 @@ class _Geometry:
         size = (width, round(height * stretch)) if turned else (round(width * stretch), height)
         return cls(size=size, turned=turned, mirrored=mirrored)
 
-    def displayed(self, bgr: NDArray[Any]) -> Image:
-        """The frame as RGB with square pixels. The decoder takes a mirrored display for a turned one."""
+    def displayed(self, bgr: NDArray[Any]) -> NDArray[np.uint8]:
+        """The frame, BGR still, with square pixels. The decoder takes a mirrored display for a turned one."""
         if self.mirrored:
             bgr = cv2.flip(bgr, 1 if self.turned else 0)
         if bgr.shape[1::-1] != self.size:
             shrunk = bgr.shape[1] * bgr.shape[0] > self.size[0] * self.size[1]
             bgr = cv2.resize(bgr, self.size, interpolation=cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR)
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return bgr.astype(np.uint8, copy=False)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from pipeline import images
+from pipeline.geometry import Similarity
 from pipeline.images import DamagedPictureError
+from pipeline.patches import patch, square_around
 from pipeline.video import Image
 
 START_OF_FRAME = b"\xff\xc0"
@@ -170,3 +172,27 @@ def test_nothing_is_enlarged(max_side: int) -> None:
 def test_shrinking_averages() -> None:
     halved = images.shrink(noise(), 40).astype(np.float64)
     np.testing.assert_allclose(halved, noise().reshape(32, 2, 40, 2, 3).mean((1, 3)), atol=0.51)
+
+
+def reversed_view(picture: Image) -> Image:
+    """The same picture as a decoder leaves it: BGR in memory."""
+    return np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
+
+
+@pytest.mark.parametrize("size", [(64, 80), (601, 1103), (7, 5)])
+def test_a_view_of_bgr_is_treated_like_the_same_picture_in_rgb(size: tuple[int, int]) -> None:
+    picture = noise(1, *size)
+    view = reversed_view(picture)
+    square = square_around(np.array([-3.0, 2.0, size[1] - 2, size[0] + 4]))
+    for scale in (0.09, 0.4, 0.8, 2.0):
+        transform = Similarity(scale, 0.1 * scale, 3.0, -5.0)
+        warped = images.warp_face(view, transform)
+        assert np.array_equal(warped, images.warp_face(picture, transform))
+        assert images.encode_jpeg(warped, 95) == images.encode_jpeg(np.ascontiguousarray(warped), 95)
+        assert images.sharpness(warped) == images.sharpness(np.ascontiguousarray(warped))
+    changes = (images.halved, images.luma, images.contiguous, lambda each: images.shrink(each, 50))
+    for change in (*changes, lambda each: patch(each, square, 24), lambda each: images.resized(each, 33, 20)):
+        assert np.array_equal(change(view), change(picture))
+    assert images.contiguous(view).flags.c_contiguous and images.contiguous(picture) is picture
+    assert images.encode_jpeg(view, 95) == images.encode_jpeg(picture, 95)
+    assert images.brightness(view) == images.brightness(picture)

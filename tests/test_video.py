@@ -65,6 +65,16 @@ def test_pictures_are_red_green_blue(tmp_path: Path, make_video: MakeVideo) -> N
     assert np.abs(decoded.astype(int) - (200, 100, 30)).max() < 8
 
 
+def test_pictures_left_as_decoded_are_the_same_pictures(demo: Path) -> None:
+    path = demo / "raw/videos/batch1/demo-012.mp4"
+    for (index, ours), (other, view) in zip(
+        read_frames(path, {0, 30}), read_frames(path, {0, 30}, as_decoded=True), strict=True
+    ):
+        assert index == other and (ours is None) == (view is None)
+        if ours is not None and view is not None:
+            assert ours.flags.c_contiguous and np.array_equal(ours, view)
+
+
 def test_a_header_tells_size_rate_and_length(tmp_path: Path, make_video: MakeVideo) -> None:
     path = make_video(tmp_path / "a.mp4", 25, fps=29.97)
     assert probe(path) == VideoInfo(width=128, height=64, fps=29.97, declared_frames=25)
