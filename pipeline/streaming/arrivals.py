@@ -3,7 +3,6 @@
 What is refused here was never under a name that a reader opens.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pipeline import files, tables
 from pipeline.contract import SAMPLE_COLUMNS
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest
 from pipeline.shards.verification import checked_tables, wrong_shard
-from pipeline.streaming.cache import CacheFullError, Pin, ShardCache
+from pipeline.streaming.cache import Pin, ShardCache
 from pipeline.streaming.remote import RemoteFolder
 
 TABLES, SHARDS = "sets", "shards"
@@ -22,10 +21,6 @@ OBJECTS = "objects.json"
 """Beside the tables: the MD5 of each file, by which the remote knows it."""
 
 SHARD = "shard.tar"
-PATIENCE_S = 60.0
-"""How long a shard that is needed waits for other runs to let go of theirs."""
-
-_LOOK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +44,12 @@ class Arrivals:
         """Bytes of the cache that the tables leave for shards."""
         return self.cache.limit - sum(path.stat().st_size for path in self.tables.folder.iterdir())
 
-    def hold(self, name: str, *, patience_s: float = PATIENCE_S) -> Pin:
+    def hold(self, name: str) -> Pin:
         """Fetches a shard unless it is there, and pins it.
 
         Raises:
             UserError: naming it, if it cannot be had.
-            CacheFullError: if other runs leave no room for it within so many seconds.
+            CacheFullError: if other runs leave no room for it now.
         """
         line = next(line for line in self.manifest["shards"] if line["name"] == name)
 
@@ -66,14 +61,7 @@ class Arrivals:
                     f"{self.remote.folder / name}", self.objects[name], wrong.removeprefix(f"{folder / SHARD}: ")
                 )
 
-        ends_s = time.monotonic() + patience_s
-        while True:
-            try:
-                return self.cache.hold(SHARDS, line["sha256"], line["bytes"], fetch)
-            except CacheFullError:
-                if time.monotonic() >= ends_s:
-                    raise
-            time.sleep(_LOOK_AGAIN_S)
+        return self.cache.hold(SHARDS, line["sha256"], line["bytes"], fetch)
 
 
 def arrivals(remote: RemoteFolder, cache: ShardCache) -> Arrivals:

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline import disk
 from pipeline.ancestors import die_with_parent
 from pipeline.contract import UserError
 from pipeline.store import WorkStore
-from pipeline.streaming.arrivals import PATIENCE_S, Arrivals, arrivals
+from pipeline.streaming.arrivals import Arrivals, arrivals
 from pipeline.streaming.cache import CacheFullError, Pin, ShardCache
 from pipeline.streaming.remote import RemoteFolder
 from pipeline.streaming.schedule import ENTRY_BYTES, Use
@@ -26,8 +27,8 @@ from pipeline.streaming.schedule import ENTRY_BYTES, Use
 _AHEAD = 4
 """Shards that are fetched before a batch asks for them: as many as are shuffled together."""
 
-_LOOK_AGAIN_S = 0.5
-"""Whether others have made room to fetch ahead."""
+_LOOK_AGAIN_S, _PATIENCE_S = 0.5, 60.0
+"""How often, and how long, a shard that is needed waits for other runs to let go of theirs."""
 
 
 class Fetcher:
@@ -41,6 +42,7 @@ class Fetcher:
         self._plan: list[Use] = []
         self._pins: dict[int, Pin] = {}
         self._ready = self._done = self._asked = 0
+        self._waits_since_s = 0.0
 
     def take(self, message: dict[str, Any]) -> None:
         """A new plan, or how far the present one is: batches before `done` are used, `asked` is asked for."""
@@ -48,6 +50,7 @@ class Fetcher:
             self.let_go()
             self._number, self._plan = message["plan"], [Use(*use) for use in message["uses"]]
             self._ready, self._done, self._asked = 0, 0, -1
+            self._waits_since_s = 0.0
         else:
             self._done, self._asked = message["at"]
             for number in [number for number in self._pins if self._plan[number].last < self._done]:
@@ -63,11 +66,15 @@ class Fetcher:
             return None
         if use.last >= self._done:
             try:
-                self._pins[self._ready] = self._arriving.hold(use.shard, patience_s=0 if early else PATIENCE_S)
+                self._pins[self._ready] = self._arriving.hold(use.shard)
             except CacheFullError:
                 if early:
                     return None
-                raise
+                self._waits_since_s = self._waits_since_s or time.monotonic()
+                if time.monotonic() - self._waits_since_s > _PATIENCE_S:
+                    raise
+                return None
+        self._waits_since_s = 0.0
         self._ready += 1
         return {"ready": self._ready, "plan": self._number}
 
