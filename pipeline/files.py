@@ -27,10 +27,10 @@ _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def digest_file(path: Path, kind: str = "sha256") -> str:
+    """SHA-256 of a file's bytes, or another digest that hashlib knows, in hexadecimal."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, kind).hexdigest()
 
 
 def digest_of(*parts: Any) -> str:

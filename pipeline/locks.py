@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.contract import UserError
 
 _DAY_S = 24 * 60 * 60
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """What file systems without locks answer, and NFS for a folder."""
 
 
@@ -30,7 +30,7 @@ def exclusive_lock(path: Path, *, busy: str) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(busy) from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             raise UserError(f"{path}: this file system has no file locks; put the project on one that has") from None
         yield
@@ -47,7 +47,7 @@ def claim(descriptor: int, path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
@@ -71,7 +71,7 @@ def unless_claimed(path: Path, act: Callable[[Path], None], *, claimed: Path | N
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         abandoned = True
     except OSError as error:
-        abandoned = error.errno in _NO_LOCKS and _is_old(path)
+        abandoned = error.errno in NO_LOCKS and _is_old(path)
     try:
         if abandoned:
             act(path)  # while the lock is held, so that its maker cannot claim it meanwhile

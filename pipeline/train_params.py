@@ -66,6 +66,9 @@ class TrainParams(Group):
     micro_batch: Count | None
     workers: Annotated[int, Ge(0), Le(256)]
     snapshot_minutes: Annotated[float, Ge(0)]
+    stream: Literal["local", "remote"]
+    stream_remote: str | None
+    stream_cache_gb: Positive
 
     @model_validator(mode="before")
     @classmethod

@@ -38,17 +38,21 @@ ALLOWED_IN_TRAIN = {
     "sealed",
     "locks",
     "ancestors",
+    "streaming",
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
 
 COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
 """Console commands may share options with those of pipeline and name what is predicted."""
 
+UNTRACKED = {"engine", "workers", "report", "snapshot_minutes", "stream", "stream_remote", "stream_cache_gb"}
+
 ONLY_USER = {
     "facenet_pytorch": {"pipeline.detector"},
     "albumentations": {"train.augment"},
     "torch": {"pipeline.detector", "pipeline.mtcnn"} | {name for name in MODULES if name.startswith("train")},
     "webdataset": set(),
+    "dvc": {"pipeline.streaming.remote"},
     "distributed": {"pipeline.workers.cluster"},
     "dask_jobqueue": {"pipeline.workers.cluster"},
 }
@@ -181,5 +185,5 @@ def test_a_stage_depends_on_parameters_that_exist(stage: str) -> None:
 def test_every_parameter_belongs_to_a_stage() -> None:
     """Each key is tracked by the stage that reads it; what never changes a result is left to the report alone."""
     tracked = {str(entry).split(".")[0] for stage in stages().values() for entry in stage["params"]}
-    assert set(Params.model_fields) - tracked == {"engine", "workers", "report", "snapshot_minutes"}
+    assert set(Params.model_fields) - tracked == UNTRACKED
     assert stages()["report"]["params"] == [{"params.yaml": None}]

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.shards.verification import verify
 from tests.projects import Project, copy_project
+from tests.servers import s3_server
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +87,7 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
         (("report.faces_per_class", 3), "report"),
         (("engine.workers", 1), "report"),
         (("workers", 1), "report"),
+        (("stream", "remote"), "report"),
     ],
 )
 def test_a_parameter_reruns_from_its_stage_on(project: Project, change: tuple[str, object], first: str) -> None:
@@ -129,6 +131,30 @@ def test_a_teammate_trains_from_the_shards_alone(project: Project, tmp_path: Pat
     assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "audit", "report"]
     for name in ("metrics.json", "evaluation.json"):
         assert (project.folder / "results" / name).read_bytes() == (clone / "results" / name).read_bytes()
+
+
+def test_a_teammate_streams_the_shards(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a clone with git's files alone: the same metrics, and no folder of shards."""
+    monkeypatch.setenv("CCT_STREAM_CACHE", str(tmp_path / "cache"))
+    with s3_server() as server:
+        remote = server.remote("team")
+        settings = {"url": remote.url} | remote.options | remote.secrets
+        text = "".join(f"    {key} = {value}\n" for key, value in settings.items())
+        (project.folder / ".dvc/config").write_text(
+            f"[core]\n    remote = s3\n    autostage = true\n['remote \"s3\"']\n{text}"
+        )
+        project.commit("Name the team's remote")
+        project.dvc("push", "shard")
+        clone = tmp_path / "clone"
+        project.run("git", "clone", "--quiet", str(project.folder), str(clone))
+        mate = Project(clone)
+        shutil.rmtree(clone / "data/demo/raw")
+        mine = project.dvc("exp", "run", "-S", "beta=2", "--allow-missing")
+        theirs = mate.dvc("exp", "run", "-S", "stream=remote", "-S", "beta=2", "--allow-missing")
+        assert ran(mine.stdout) == ran(theirs.stdout) == ["train", "evaluate", "audit", "report"]
+        for name in ("metrics.json", "evaluation.json", "suspects.csv"):
+            assert (project.folder / "results" / name).read_bytes() == (clone / "results" / name).read_bytes()
+        assert not (clone / "data/shards/demo").exists()
 
 
 def test_training_refuses_a_damaged_shard(project: Project) -> None:

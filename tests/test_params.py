@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 COMMITTED = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
 NULLABLE = {
+    "stream_remote",
     "rampup",
     "iterations_per_epoch",
     "init",

@@ -91,7 +91,8 @@ def test_a_run_is_known_by_all_that_determines_it_and_nothing_else(shard_set: Pa
     first = prepare(params(**TINY), shard_set)
     other_shards = write_shard_set(tmp_path, {"train": 39, "val": 16})
     key = run_key(first)
-    assert run_key(prepare(params(**TINY | {"workers": 2, "snapshot_minutes": 3.0}), shard_set)) == key
+    without_effect = {"workers": 2, "snapshot_minutes": 3.0, "stream": "remote", "stream_cache_gb": 1.0}
+    assert run_key(prepare(params(**TINY | without_effect), shard_set)) == key
     for changes in ({"seed": 1}, {"beta": 1.0}, {"micro_batch": 4}, {"batch_norm": "local"}):
         assert run_key(prepare(params(**TINY | changes), shard_set)) != key
     assert run_key(prepare(params(**TINY), other_shards)) != key

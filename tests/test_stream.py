@@ -13,7 +13,7 @@ from pipeline.shards.reading import ShardReader
 from tests.shard_sets import write_shard_set
 from train.augment import Augment, resize
 from train.ranks import Ranks
-from train.stream import Batch, Faces, Stream, epoch_order, oversampled, split_batches
+from train.stream import Batch, Faces, Stream, epoch_order, epoch_windows, oversampled, split_batches
 
 
 def names(*sizes: int) -> np.ndarray:
@@ -60,16 +60,31 @@ def test_so_many_iterations_are_full_batches(iterations: int) -> None:
     assert counts.max() - counts.min() <= 1
 
 
-def test_oversampling_evens_the_classes_and_repeats_a_class_evenly() -> None:
+@pytest.mark.parametrize("parts", [1, 4])
+def test_oversampling_evens_the_classes_and_repeats_a_class_evenly(parts: int) -> None:
     labels = np.repeat([0, 1, 3], [60, 30, 3])
-    order = np.random.default_rng(0).permutation(93)
-    drawn = oversampled(order, labels, seed=0, epoch=0)
+    windows = np.array_split(np.random.default_rng(0).permutation(93), parts)
+    drawn = oversampled(windows, labels, seed=0, epoch=0)
     assert len(drawn) == 93
     assert np.bincount(labels[drawn], minlength=4).tolist() == [31, 31, 0, 31]
     rare = np.bincount(drawn, minlength=93)[labels == 3]
     assert rare.max() - rare.min() <= 1
-    assert np.array_equal(drawn, oversampled(order, labels, seed=0, epoch=0))
-    assert not np.array_equal(drawn, oversampled(order, labels, seed=0, epoch=1))
+    assert np.array_equal(drawn, oversampled(windows, labels, seed=0, epoch=0))
+    assert not np.array_equal(drawn, oversampled(windows, labels, seed=0, epoch=1))
+
+
+def test_oversampling_keeps_to_the_windows_and_every_class_to_all_of_them() -> None:
+    generator = np.random.default_rng(0)
+    labels, shards = generator.choice(3, 4000, p=(0.8, 0.15, 0.05)), names(*[200] * 20)
+    windows = epoch_windows(shards, seed=0, epoch=0)
+    drawn = oversampled(windows, labels, seed=0, epoch=0)
+    window_of = np.empty(4000, np.int64)
+    for number, window in enumerate(windows):
+        window_of[window] = number
+    assert (np.diff(window_of[drawn]) >= 0).all()
+    for number in range(len(windows)):
+        counts = np.bincount(labels[drawn[window_of[drawn] == number]], minlength=3)
+        assert counts.min() > 0.4 * counts.max()
 
 
 @given(

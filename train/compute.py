@@ -74,7 +74,7 @@ class Compute:
         rows = rows.to(self.device, non_blocking=True)
         normalised = torch.empty_like(rows, dtype=torch.float32)
         at_once = 1 if self.device.type == "cpu" else max(1, batch)
-        for piece, source in zip(normalised.split(at_once), rows.split(at_once), strict=True):
+        for piece, source in zip(torch.split(normalised, at_once), torch.split(rows, at_once), strict=True):
             piece.copy_(source).mul_(scale).add_(shift)
         return normalised.view(batch, height, width, channels).permute(0, 3, 1, 2)
 

@@ -16,6 +16,7 @@ from pipeline.files import digest_file, digest_of
 from pipeline.shards.manifest import MANIFEST, read_manifest
 from pipeline.shards.reading import ShardReader
 from pipeline.shards.verification import require_verified
+from pipeline.streaming.feed import Feed
 from pipeline.train_params import TrainParams
 from train.augment import Augment
 from train.compute import Compute
@@ -25,10 +26,10 @@ from train.networks import Networks
 from train.ranks import Ranks
 from train.starting_points import start_from
 from train.step import Learner
-from train.stream import Faces, Stream, epoch_order, oversampled, split_batches
+from train.stream import Faces, Stream, epoch_windows, oversampled, split_batches
 from train.synced import synced
 
-_WITHOUT_EFFECT = {"workers", "snapshot_minutes", "device", "devices"}
+_WITHOUT_EFFECT = {"workers", "snapshot_minutes", "device", "devices", "stream", "stream_remote", "stream_cache_gb"}
 """Parameters that change nothing by themselves; the kind of device and the number of ranks count as they come out."""
 
 
@@ -69,20 +70,28 @@ class Run:
         return self.params.epochs + (self.params.compat == "original")
 
 
-def open_split(folder: Path, split: str, classes: int) -> Split:
+def open_split(folder: Path, split: str, classes: int, *, feed: Feed | None = None) -> Split:
     """A split of a verified shard set; raises `UserError` if it has no sample."""
-    reader = ShardReader(folder, split)
+    reader = ShardReader(folder, split, places=feed.places if feed else None)
     if not len(reader):
         raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
     return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
 
 
-def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None) -> Run:
-    """Verifies the shards, opens both splits, and builds networks, method and optimiser."""
+def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, feed: Feed | None = None) -> Run:
+    """Verifies the shards, opens both splits, and builds networks, method and optimiser.
+
+    Args:
+        params: of the training.
+        folder: of the shard set.
+        ranks: who trains together.
+        feed: what brings the shards, verified, if they are streamed; `folder` is its folder then.
+    """
     ranks = ranks or Ranks()
-    _verify_once_a_machine(folder, ranks)
+    if feed is None:
+        _verify_once_a_machine(folder, ranks)
     classes = len(read_manifest(folder)["classes"])
-    train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
+    train, val = (open_split(folder, split, classes, feed=feed) for split in ("train", "val"))
     listed = train.reader.marks("listed_label") if params.noise_kind == "listed" else None
     train = replace(train, labels=given_labels(params, train.reader.samples, classes, listed=listed))
     torch.manual_seed(params.seed + ranks.rank)
@@ -91,8 +100,8 @@ def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None) ->
         train=train,
         val=val,
         learner=_learner(params, train, ranks),
-        train_stream=_stream(params, train, Augment(original=params.compat == "original")),
-        val_stream=_stream(params, val, None),
+        train_stream=_stream(params, train, Augment(original=params.compat == "original"), feed),
+        val_stream=_stream(params, val, None, feed),
     )
 
 
@@ -148,7 +157,7 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
     )
 
 
-def _stream(params: TrainParams, split: Split, augment: Augment | None) -> Stream:
+def _stream(params: TrainParams, split: Split, augment: Augment | None, feed: Feed | None) -> Stream:
     faces = Faces(
         reader=split.reader,
         labels=split.labels,
@@ -156,15 +165,16 @@ def _stream(params: TrainParams, split: Split, augment: Augment | None) -> Strea
         seed=params.seed,
         augment=augment,
     )
-    return Stream(faces, workers=params.workers)
+    return Stream(faces, workers=params.workers, feed=feed)
 
 
 def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
     """The positions that each batch of an epoch shows: a function of the parameters, the shards and the epoch."""
     params = run.params
-    order = epoch_order(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
+    windows = epoch_windows(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
+    order = np.concatenate(windows)
     if params.balance == "oversample":
-        order = oversampled(order, run.train.labels, seed=params.seed, epoch=epoch)
+        order = oversampled(windows, run.train.labels, seed=params.seed, epoch=epoch)
     return split_batches(order, batch_size=params.batch_size, iterations=params.iterations_per_epoch)
 
 

@@ -11,6 +11,7 @@ from pipeline.contract import UserError
 from pipeline.files import fresh_folder
 from pipeline.locks import exclusive_lock
 from pipeline.store import work_store
+from pipeline.streaming.opening import opened
 from pipeline.train_params import TrainParams
 from train.compute import device_type
 from train.fit import fit
@@ -41,8 +42,12 @@ def run_training(
         return
     ranks = ranks_from_environment()
     interruption = Interruption()
-    with interruption.awaited(), together(ranks, device=device_type(params.device)):
-        run = prepare(params, shards, ranks=ranks)
+    with (
+        interruption.awaited(),
+        together(ranks, device=device_type(params.device)),
+        opened(params, shards) as opened_set,
+    ):
+        run = prepare(params, opened_set.folder, ranks=ranks, feed=opened_set.feed)
         if ranks.is_first:
             _train_and_publish(run, models, publish_rows, interruption)
         else:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.ancestors import die_with_parent
 from pipeline.files import digest_of
 from pipeline.shards.reading import ShardReader
+from pipeline.streaming.feed import Feed
 from pipeline.video import Image
 from train.augment import Augment, resize
 from train.interruption import ignore_signals
@@ -25,6 +26,8 @@ from train.interruption import ignore_signals
 _WINDOW = 4
 """Shards whose samples are shuffled together; samples were already shuffled over all shards when they were written."""
 
+_PREFETCHED = 2
+"""Batches that each loader process works ahead."""
 
 _SEED_DIGITS = 16
 """Of a hexadecimal digest: 64 bits."""
@@ -38,8 +41,8 @@ class Batch(NamedTuple):
     positions_b: Tensor
 
 
-def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """All positions in a random order: shards shuffled, then samples within windows of a few shards.
+def epoch_windows(shards: NDArray[np.object_], *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """All positions in a random order, in windows: shards shuffled, then the samples of a few shards together.
 
     Args:
         shards: the shard of each position, as in the sample table (shards are contiguous).
@@ -52,22 +55,33 @@ def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArra
     blocks = [np.arange(begin, end) for begin, end in zip(np.sort(begins), ends, strict=True)]
     shuffled = [blocks[block] for block in generator.permutation(len(names))]
     windows = [np.concatenate(shuffled[begin : begin + _WINDOW]) for begin in range(0, len(shuffled), _WINDOW)]
-    return np.concatenate([generator.permutation(window) for window in windows])
+    return [generator.permutation(window) for window in windows]
 
 
-def oversampled(order: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many positions as before, with every class that occurs equally frequent.
+def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The windows of an epoch one after the other: every position once."""
+    return np.concatenate(epoch_windows(shards, seed=seed, epoch=epoch))
+
+
+def oversampled(
+    windows: list[NDArray[np.int64]], labels: NDArray[np.int64], *, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """As many positions as before, with every class that occurs equally frequent, each in its window, shuffled there.
 
     A rare class repeats its samples, each equally often but for one; a frequent one shows a random part of its samples.
+    Shuffled over all windows, every shard would be read all the time (docs/decisions/060).
     """
     generator = np.random.default_rng([seed, epoch, 1])
-    classes = np.unique(labels)
+    order, classes = np.concatenate(windows), np.unique(labels)
+    window_of = np.empty(len(labels), np.int64)
+    window_of[order] = np.repeat(np.arange(len(windows)), [len(window) for window in windows])
     quotas = [len(order) * (i + 1) // len(classes) - len(order) * i // len(classes) for i in range(len(classes))]
     drawn = []
     for label, quota in zip(classes, quotas, strict=True):
-        members = order[labels[order] == label]
+        members = generator.permutation(order[labels[order] == label])
         drawn.append(np.tile(members, -(-quota // len(members)))[:quota])
-    return generator.permutation(np.concatenate(drawn))
+    mixed = generator.permutation(np.concatenate(drawn))
+    return mixed[np.argsort(window_of[mixed], kind="stable")]
 
 
 def split_batches(order: NDArray[np.int64], *, batch_size: int, iterations: int | None) -> list[NDArray[np.int64]]:
@@ -104,6 +118,7 @@ class Faces(Dataset[Batch]):
         keys = self.reader.keys(positions)
         for picture, position, key in zip(pictures, positions.tolist(), keys, strict=True):
             picture[:] = self._face(epoch, position, key)
+        self.reader.rest()
         return Batch(
             torch.from_numpy(pictures).permute(0, 3, 1, 2),
             torch.from_numpy(self.labels[positions]),
@@ -118,28 +133,44 @@ class Faces(Dataset[Batch]):
 
 
 class _Plan:
-    """The batches of the epoch that comes next; a sampler that persistent workers can be fed from."""
+    """The batches of the epoch that comes next; a sampler that persistent workers can be fed from.
 
-    def __init__(self) -> None:
+    A streamed batch is not handed out before its shards are there.
+    """
+
+    def __init__(self, feed: Feed | None) -> None:
         self.batches: list[tuple[int, NDArray[np.int64]]] = []
+        self._feed = feed
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        return iter(self.batches)
+        for number, batch in enumerate(self.batches):
+            if self._feed is not None:
+                self._feed.wait(number)
+            yield batch
 
     def __len__(self) -> int:
         return len(self.batches)
 
 
 class Stream:
-    """Batches of one split; worker processes are kept from epoch to epoch and never change what comes out."""
+    """Batches of one split; worker processes are kept from epoch to epoch and never change what comes out.
 
-    def __init__(self, faces: Faces, *, workers: int) -> None:
-        self._plan = _Plan()
+    Args:
+        faces: of the split.
+        workers: processes that decode and augment; 0: this one.
+        feed: what brings the shards, if they are streamed.
+    """
+
+    def __init__(self, faces: Faces, *, workers: int, feed: Feed | None = None) -> None:
+        self._faces, self._feed = faces, feed
+        self._in_flight = workers * _PREFETCHED
+        self._plan = _Plan(feed)
         self._loader: DataLoader[Batch] = DataLoader(
             faces,
             batch_size=None,
             sampler=self._plan,
             num_workers=workers,
+            prefetch_factor=_PREFETCHED if workers else None,
             collate_fn=_as_it_is,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -150,7 +181,12 @@ class Stream:
     def batches(self, epoch: int, positions: list[NDArray[np.int64]]) -> Iterator[Batch]:
         """Decodes these batches of one epoch, in order."""
         self._plan.batches = [(epoch, batch) for batch in positions]
-        yield from self._loader
+        if self._feed is not None:
+            self._feed.begin([self._faces.reader.shards(batch) for batch in positions], in_flight=self._in_flight)
+        for number, batch in enumerate(self._loader):
+            if self._feed is not None:
+                self._feed.done(number)
+            yield batch
 
 
 def _as_it_is(batch: Any) -> Any:

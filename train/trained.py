@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from pipeline.contract import Paths
 from pipeline.params import Params
+from pipeline.streaming.opening import OpenedSet
 from train import loop
 from train.checkpoint import load_networks
 from train.compute import Compute
@@ -21,14 +22,14 @@ class Said(NamedTuple):
     probabilities_knc: Probabilities
 
 
-def said(params: Params, paths: Paths, weights: str, split: str) -> Said:
+def said(params: Params, paths: Paths, shards: OpenedSet, weights: str, split: str) -> Said:
     """Shows every face of a split to the networks of the model folder with the named weights, without augmentation.
 
     Raises:
         UserError: if weights are absent or damaged, or the split has no sample.
     """
     networks, description = load_networks(paths.models, weights)
-    opened = open_split(paths.shards, split, len(description["classes"]))
+    opened = open_split(shards.folder, split, len(description["classes"]), feed=shards.feed)
     compute = Compute.choose(device=params.device, precision=params.precision)
     faces = Faces(
         reader=opened.reader,
@@ -38,7 +39,7 @@ def said(params: Params, paths: Paths, weights: str, split: str) -> Said:
     )
     probabilities_knc = loop.predict_split(
         compute.place(networks),
-        Stream(faces, workers=params.workers),
+        Stream(faces, workers=params.workers, feed=shards.feed),
         len(opened.labels),
         batch_size=params.batch_size,
         compute=compute,

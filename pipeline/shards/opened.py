@@ -1,6 +1,7 @@
 """Pictures out of tars by their place, however many tars there are."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from io import FileIO
 from os import pread
 from pathlib import Path
@@ -15,10 +16,15 @@ JPEG_BEGINS, JPEG_ENDS = b"\xff\xd8", b"\xff\xd9"
 
 
 class PictureFiles:
-    """Reads stretches of the files of one folder; those used last are kept open. Safe to send to another process."""
+    """Reads stretches of the files of one folder; those used last are kept open. Safe to send to another process.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of the files.
+        places: where files are that are elsewhere, by name.
+    """
+
+    def __init__(self, folder: Path, places: Mapping[str, Path] | None = None) -> None:
+        self.folder, self._places = folder, places or {}
         self._open: OrderedDict[str, FileIO] = OrderedDict()
 
     def jpeg(self, name: str, offset: int, size: int) -> bytes:
@@ -48,7 +54,7 @@ class PictureFiles:
         else:
             if len(self._open) >= _MOST_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[name] = FileIO(self.folder / name)
+            self._open[name] = FileIO(self._places.get(name, self.folder / name))
         return self._open[name]
 
     def __getstate__(self) -> dict[str, Any]:

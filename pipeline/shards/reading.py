@@ -1,5 +1,6 @@
 """Single samples of a shard set, by position."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,14 @@ class ShardReader:
     Safe to send to worker processes: they get what reading takes, some 12 bytes a sample, and not the table.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
-        """Loads the sample table of `split`, in stored order; the shards are opened when first read."""
+    def __init__(self, folder: Path, split: str, *, places: Mapping[str, Path] | None = None) -> None:
+        """Loads the sample table of `split`, in stored order; the shards are opened when first read.
+
+        Args:
+            folder: of the set.
+            split: train, val or test.
+            places: of shards that are not in the folder and come and go (`pipeline.streaming`), by name.
+        """
         repeated = ("split", "trial", "video", "subject", "shard")
         self.folder, self.split = folder, split
         self.samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=repeated, only=("split", split))
@@ -35,7 +42,7 @@ class ShardReader:
         self._offsets, self._sizes, self._frames = (
             narrowed(self.samples[name]).to_numpy() for name in ("offset", "size", "frame_index")
         )
-        self._files = PictureFiles(folder)
+        self._files, self._passing = PictureFiles(folder, places), bool(places)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -55,6 +62,15 @@ class ShardReader:
     def keys(self, positions: NDArray[np.int64]) -> list[str]:
         """The samples' keys."""
         return [str(key) for key in self.samples["key"].array.take(positions)]
+
+    def shards(self, positions: NDArray[np.int64]) -> list[str]:
+        """Names of the shards that hold these samples, each once."""
+        return [self._names[code] for code in np.unique(self._shards[positions])]
+
+    def rest(self) -> None:
+        """Nothing is read for now: shards that come and go are closed, so that their room can be used."""
+        if self._passing:
+            self._files.close()
 
     def jpeg(self, position: int) -> bytes:
         """The stored bytes of one picture; raises `UserError` naming shard and sample if they are not there."""

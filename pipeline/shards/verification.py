@@ -56,26 +56,43 @@ def verify(folder: Path) -> list[str]:
 
 
 def _problems(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    problems = [wrong for name, line in manifest["files"].items() if (wrong := _wrong_bytes(folder / name, line))]
+    problems, samples = checked_tables(folder, manifest)
     rows: dict[Hashable, pd.DataFrame] = {}
-    if not problems and (wrong := _too_large(folder / SAMPLES, manifest)):
-        problems.append(f"{folder / SAMPLES}: {wrong}")
-    if not problems:
-        samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=_REPEATED)
-        if wrong := _wrong_counts(samples, manifest):
-            problems.append(f"{folder / SAMPLES}: {wrong}")
-        else:
-            rows = dict(iter(samples.groupby("shard", observed=True)))
+    if samples is not None:
+        rows = dict(iter(samples.groupby("shard", observed=True)))
     with Progress("verify", len(manifest["shards"]), unit="shards") as progress:
         for line in manifest["shards"]:
-            path = folder / line["name"]
-            wrong = _wrong_bytes(path, line)
-            if rows and not wrong:
-                wrong = _wrong_members(path, rows[path.name], manifest["picture"])
+            wrong = wrong_shard(folder / line["name"], line, rows.get(line["name"]), manifest["picture"])
             problems += [wrong] * bool(wrong)
             progress.step()
     known = {MANIFEST, *manifest["files"], *(line["name"] for line in manifest["shards"])}
     return problems + [f"{path}: not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known]
+
+
+def checked_tables(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], pd.DataFrame | None]:
+    """What is wrong with the files beside the shards, and the sample table if it can be believed."""
+    problems = [wrong for name, line in manifest["files"].items() if (wrong := _wrong_bytes(folder / name, line))]
+    if not problems and (wrong := _too_large(folder / SAMPLES, manifest)):
+        problems.append(f"{folder / SAMPLES}: {wrong}")
+    if problems:
+        return problems, None
+    samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=_REPEATED)
+    if wrong := _wrong_counts(samples, manifest):
+        return [f"{folder / SAMPLES}: {wrong}"], None
+    return [], samples
+
+
+def wrong_shard(path: Path, line: dict[str, Any], rows: pd.DataFrame | None, picture: dict[str, Any]) -> str:
+    """What is wrong with a shard, or nothing.
+
+    Args:
+        path: of the shard.
+        line: of the manifest.
+        rows: its part of the sample table, in stored order; None if that cannot be believed: members go unchecked.
+        picture: what the manifest says of every picture.
+    """
+    wrong = _wrong_bytes(path, line)
+    return wrong if wrong or rows is None else _wrong_members(path, rows, picture)
 
 
 def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pipeline.marks import MARK_COLUMNS
 from pipeline.params import Params
 from pipeline.shards.describing import describe
 from pipeline.shards.manifest import SAMPLES, write_manifest
+from pipeline.shards.naming import tell_name
 from pipeline.shards.placing import placed_samples, shard_names, shard_tasks
 from pipeline.shards.writing import sample_rows, write_shard
 from pipeline.stage import run_stage
@@ -39,6 +40,7 @@ def shard_all(params: Params) -> None:
         lines = [shard.line for shard in tally.results.values()]
         describe(folder, params.dataset, params.index, classes, lines)
         write_manifest(folder, params, classes, lines)
+    tell_name(paths.shards)
     samples = samples[["split", "video", "label"]].assign(shard=shard_names(tasks))  # groups are copies: few columns
     report = balance_report(samples, classes, effective_beta=params.shard.effective_beta)
     files.write_json(RESULTS / "balance.json", report)

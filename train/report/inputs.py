@@ -11,6 +11,7 @@ from pipeline import files, tables
 from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, TRIAL_COLUMNS, UserError
 from pipeline.shards.manifest import SAMPLES, read_manifest
 from pipeline.statistics import balance_report
+from pipeline.streaming.feed import Feed
 from train.report.pictures import confident_mistakes, contact_sheet, thumbnails
 
 PREDICTION_COLUMNS = {
@@ -57,8 +58,12 @@ class ReportInputs:
     pictures: Mapping[str, bytes]
 
 
-def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], run: Mapping[str, Any]) -> ReportInputs:
+def load_inputs(
+    shard_set: Path, results: Path, *, params: Mapping[str, Any], run: Mapping[str, Any], feed: Feed | None = None
+) -> ReportInputs:
     """Reads the tables of a shard set and of `results/`, and the faces that the page will show.
+
+    A `feed` brings the shards, if they are streamed.
 
     Raises:
         UserError: naming a file that is absent, damaged or lacks a column.
@@ -80,7 +85,7 @@ def load_inputs(shard_set: Path, results: Path, *, params: Mapping[str, Any], ru
         predictions=predictions,
         params=params,
         run=run,
-        pictures=thumbnails(shard_set, shown),
+        pictures=thumbnails(shard_set, shown, feed=feed),
     )
 
 

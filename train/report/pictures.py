@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.images import encode_jpeg, shrink
 from pipeline.shards.reading import ShardReader
+from pipeline.streaming.feed import Feed
 
 SIDE, QUALITY = 96, 80
 """Of a shown face, in pixels, and of its JPEG."""
@@ -65,16 +67,27 @@ def _faces(rows: pd.DataFrame) -> list[Face]:
     ]
 
 
-def thumbnails(shard_set: Path, keys: Iterable[str]) -> dict[str, bytes]:
+def thumbnails(shard_set: Path, keys: Iterable[str], *, feed: Feed | None = None) -> dict[str, bytes]:
     """Small JPEGs of these samples, of the splits train and val, by key.
+
+    Args:
+        shard_set: its folder.
+        keys: of the samples.
+        feed: what brings the shards, if they are streamed.
 
     Raises:
         UserError: naming a sample whose picture cannot be decoded.
     """
     wanted, found = set(keys), {}
     for split in ("train", "val"):
-        reader = ShardReader(shard_set, split)
-        for position, key in enumerate(reader.samples["key"]):
-            if key in wanted:
-                found[str(key)] = encode_jpeg(shrink(reader.picture(position), SIDE), QUALITY)
+        reader = ShardReader(shard_set, split, places=feed.places if feed else None)
+        stored = reader.samples["key"]
+        positions = np.flatnonzero(stored.isin(wanted))
+        turns = (
+            range(len(positions)) if feed is None else feed.each([reader.shards(each) for each in positions[:, None]])
+        )
+        for turn in turns:
+            picture = reader.picture(int(positions[turn]))
+            found[str(stored.iloc[positions[turn]])] = encode_jpeg(shrink(picture, SIDE), QUALITY)
+            reader.rest()
     return found

@@ -4,8 +4,8 @@ from pipeline import tables
 from pipeline.contract import RESULTS, Paths
 from pipeline.params import Params
 from pipeline.shards.manifest import read_manifest
-from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
+from pipeline.streaming.opening import opened
 from train.audit import Opinion, judged, suspects
 from train.label_files import given_labels
 from train.suspects import SUSPECTS, write_suspects
@@ -17,10 +17,11 @@ _COLUMNS = {"key": "string", "label": "int64", "suggested": "int64", "score": "d
 def audit(params: Params) -> None:
     """Writes a verdict a training sample, and the suspect stretches, the most suspect first."""
     paths = Paths(dataset=params.dataset)
-    require_verified(paths.shards)
-    classes = read_manifest(paths.shards)["classes"]
-    split, networks, probabilities_knc = said(params, paths, "last", "train")
-    listed = split.reader.marks("listed_label") if params.noise_kind == "listed" else None
+    with opened(params, paths.shards) as shards:
+        shards.require_verified()
+        classes = read_manifest(shards.folder)["classes"]
+        split, networks, probabilities_knc = said(params, paths, shards, "last", "train")
+        listed = split.reader.marks("listed_label") if params.noise_kind == "listed" else None
     samples = split.reader.samples.copy()
     samples["label"] = given_labels(params, samples, len(classes), listed=listed)
     opinion = Opinion.of(probabilities_knc[: networks.size])

@@ -6,8 +6,8 @@ from pipeline import files, tables
 from pipeline.contract import RESULTS, STILL_LAYOUTS, Paths
 from pipeline.params import Params
 from pipeline.shards.manifest import read_manifest
-from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
+from pipeline.streaming.opening import OpenedSet, opened
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
 from train.scoreboard import beside_paper
 from train.trained import said
@@ -16,12 +16,13 @@ from train.trained import said
 def evaluate(params: Params) -> None:
     """Scores the last epoch's networks (the headline) and the best epoch's, beside the paper's figures."""
     paths = Paths(dataset=params.dataset)
-    require_verified(paths.shards)
     description = files.read_json(paths.models / "model.json")
-    last = _predictions(params, paths, "last")
-    is_best = description["best_epoch"] == description["epochs"] - 1
-    best = last if is_best else _predictions(params, paths, "best")
-    layout = read_manifest(paths.shards)["params"]["index"]["layout"]
+    with opened(params, paths.shards) as shards:
+        shards.require_verified()
+        last = _predictions(params, paths, shards, "last")
+        is_best = description["best_epoch"] == description["epochs"] - 1
+        best = last if is_best else _predictions(params, paths, shards, "best")
+        layout = read_manifest(shards.folder)["params"]["index"]["layout"]
     unit: Literal["picture", "video"] = "picture" if layout in STILL_LAYOUTS else "video"
     evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap, unit=unit)
     evaluated["weights"] = files.digest_file(paths.models / "last.safetensors")
@@ -37,8 +38,8 @@ def evaluate(params: Params) -> None:
     print(scores)
 
 
-def _predictions(params: Params, paths: Paths, weights: str) -> Predictions:
-    split, networks, probabilities_knc = said(params, paths, weights, "val")
+def _predictions(params: Params, paths: Paths, shards: OpenedSet, weights: str) -> Predictions:
+    split, networks, probabilities_knc = said(params, paths, shards, weights, "val")
     return Predictions(
         samples=split.reader.samples,
         probabilities_knc=probabilities_knc[: networks.size],

@@ -7,6 +7,7 @@ from pipeline.contract import RESULTS, Paths
 from pipeline.params import Params
 from pipeline.shards.manifest import MANIFEST
 from pipeline.stage import run_stage
+from pipeline.streaming.opening import opened
 from train.report import build_report, load_inputs
 
 _LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch", "albumentations", "dvc")
@@ -15,11 +16,10 @@ _LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch
 def report(params: Params) -> None:
     """Writes `results/report.html`."""
     paths = Paths(dataset=params.dataset)
-    run = {
-        "manifest_sha256": files.digest_file(paths.shards / MANIFEST),
-        "versions": {name: version(name) for name in _LIBRARIES},
-    }
-    inputs = load_inputs(paths.shards, RESULTS, params=params.model_dump(), run=run)
+    versions = {name: version(name) for name in _LIBRARIES}
+    with opened(params, paths.shards) as shards:
+        run = {"manifest_sha256": files.digest_file(shards.folder / MANIFEST), "versions": versions}
+        inputs = load_inputs(shards.folder, RESULTS, params=params.model_dump(), run=run, feed=shards.feed)
     with files.publishing(RESULTS / "report.html") as stream:
         stream.write(build_report(inputs).encode())
 
