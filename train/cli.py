@@ -5,6 +5,7 @@ import sys
 import typer
 
 from pipeline.commands.faces import faces
+from pipeline.commands.leakage import leakage
 from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
@@ -22,6 +23,7 @@ def _cct() -> None:
 
 
 app.command()(verify)
+app.command()(leakage)
 app.command()(faces)
 app.command()(predict)
 app.command()(review)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.ancestors import die_with_parent
 from pipeline.files import digest_of
+from pipeline.shards.joined import JoinedReader
 from pipeline.shards.reading import ShardReader
 from pipeline.video import Image
 from train.augment import Augment, resize
@@ -55,14 +56,17 @@ def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArra
     return np.concatenate([generator.permutation(window) for window in windows])
 
 
-def oversampled(order: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many positions as before, with every class that occurs equally frequent.
+def oversampled(
+    order: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int, epoch: int, count: int | None = None
+) -> NDArray[np.int64]:
+    """As many positions as before, or `count`, with every class that occurs equally frequent.
 
     A rare class repeats its samples, each equally often but for one; a frequent one shows a random part of its samples.
     """
     generator = np.random.default_rng([seed, epoch, 1])
     classes = np.unique(labels)
-    quotas = [len(order) * (i + 1) // len(classes) - len(order) * i // len(classes) for i in range(len(classes))]
+    count = len(order) if count is None else count
+    quotas = [count * (i + 1) // len(classes) - count * i // len(classes) for i in range(len(classes))]
     drawn = []
     for label, quota in zip(classes, quotas, strict=True):
         members = order[labels[order] == label]
@@ -88,7 +92,7 @@ def split_batches(order: NDArray[np.int64], *, batch_size: int, iterations: int 
 class Faces(Dataset[Batch]):
     """Batches of decoded faces by (epoch, positions), augmented if there is an `augment`."""
 
-    reader: ShardReader
+    reader: ShardReader | JoinedReader
     labels: NDArray[np.int64]
     image_size: int
     seed: int

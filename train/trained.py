@@ -9,7 +9,7 @@ from train.checkpoint import load_networks
 from train.compute import Compute
 from train.loop import Probabilities
 from train.networks import Networks
-from train.run import Split, open_split
+from train.splits import Split, open_split
 from train.stream import Faces, Stream
 
 
