@@ -1,17 +1,13 @@
 """Several shard sets in one training: shares, every sample once, keys, ranks, resuming, and what is refused."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.contract import UserError
-from pipeline.params import check_params
 from pipeline.shards.joined import JoinedReader
 from pipeline.shards.reading import ShardReader
 from tests.shard_sets import params, write_shard_set

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.contract import UserError
-from pipeline.marks import NO_LISTED_LABEL
 from pipeline.shards.joined import JoinedReader, require_same_classes
 from pipeline.shards.mixed import other_sets
 from pipeline.shards.reading import ShardReader
@@ -65,7 +64,7 @@ def training_split(params: TrainParams, folder: Path, classes: int) -> tuple[Spl
     listed = reader.marks("listed_label") if params.noise_kind == "listed" else None
     for source in sources[1:]:
         own = slice(source.begin, source.end)
-        if listed is not None and (listed.iloc[own] == NO_LISTED_LABEL).all():
+        if listed is not None and (listed.iloc[own] < 0).all():
             listed.iloc[own] = truth[own]
     labels = given_labels(params, reader.samples, classes, listed=listed)
     return Split(reader=reader, labels=labels, classes=classes), sources

@@ -1,5 +1,6 @@
 """What trained networks say of a split of their shard set."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.contract import Paths
@@ -21,14 +22,21 @@ class Said(NamedTuple):
     probabilities_knc: Probabilities
 
 
-def said(params: Params, paths: Paths, weights: str, split: str) -> Said:
+def said(params: Params, paths: Paths, weights: str, split: str, *, shards: Path | None = None) -> Said:
     """Shows every face of a split to the networks of the model folder with the named weights, without augmentation.
+
+    Args:
+        params: of the run.
+        paths: of its dataset.
+        weights: `last`, `best` or `student`.
+        split: of the shard set.
+        shards: of another shard set, if not that of `paths`.
 
     Raises:
         UserError: if weights are absent or damaged, or the split has no sample.
     """
     networks, description = load_networks(paths.models, weights)
-    opened = open_split(paths.shards, split, len(description["classes"]))
+    opened = open_split(shards or paths.shards, split, len(description["classes"]))
     compute = Compute.choose(device=params.device, precision=params.precision)
     faces = Faces(
         reader=opened.reader,

@@ -54,7 +54,7 @@ class Prints:
 
 
 def print_of(jpeg: bytes) -> tuple[NDArray[np.uint8], bool]:
-    """The 16 bytes of a picture's print, and whether the picture is flat. Raises `DamagedPictureError` if it is none."""
+    """A picture's print, 16 bytes, and whether the picture is flat; raises `DamagedPictureError` if it is none."""
     grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise DamagedPictureError("not a picture")

@@ -1,4 +1,4 @@
-"""Stage mix: the shard sets that are trained on together: same classes, and no picture of one that another evaluates."""
+"""Stage mix: the shard sets that are trained on together have the same classes, and no picture that one evaluates."""
 
 import sys
 from pathlib import Path
