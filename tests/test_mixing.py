@@ -1,5 +1,6 @@
 """Several shard sets in one training: shares, every sample once, keys, ranks, resuming, and what is refused."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_an_epoch_has_the_main_set_once_and_the_others_in_proportion(
 @given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=4), length=st.integers(1, 30), begin=st.integers(0, 90))
 def test_every_stretch_of_an_epoch_has_the_shares(sizes: list[int], length: int, begin: int) -> None:
     begins = np.cumsum([0, *sizes])
-    orders = [np.arange(first, end) for first, end in zip(begins[:-1], begins[1:], strict=True)]
+    orders = [np.arange(first, end) for first, end in itertools.pairwise(begins)]
     order = interleaved(orders)
     assert sorted(order.tolist()) == list(range(sum(sizes)))
     window = order[begin : begin + length]
