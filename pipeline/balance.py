@@ -29,7 +29,7 @@ def effective_numbers(counts: Sequence[int], beta: float) -> list[float]:
     return [(1 - beta**count) / (1 - beta) for count in counts]
 
 
-def class_weights(counts: Sequence[int]) -> list[float]:
+def class_weights(counts: Sequence[float]) -> list[float]:
     """Inverse-frequency weights N / (C' n_c) over the C' classes that occur; 0 for a class without samples.
 
     Equal to scikit-learn's "balanced" class weights; the sample-weighted mean is 1.

@@ -23,7 +23,7 @@ def explain(details: ErrorDetails, root: type[BaseModel]) -> str:
         close = difflib.get_close_matches(name, group.model_fields, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(group.model_fields)}"
         return f"unknown key {key!r}; {hint}"
-    if name not in group.model_fields:
+    while name not in group.model_fields:
         location = location[:-1]
         key, name, group = ".".join(location), location[-1], _group_at(location[:-1], root)
     allowed = _allowed(group.model_fields[name].annotation, group.model_fields[name].metadata)
@@ -55,6 +55,9 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         return " or ".join(parts)
     if origin is list:
         return "a list of texts"
+    if origin is dict:
+        _, values = get_args(annotation)
+        return f"names in small letters, each with {_allowed(values, [])}"
     if annotation is bool:
         return "true or false"
     if annotation is str:

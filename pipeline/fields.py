@@ -8,6 +8,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Le(1)]
+Shares = dict[Name, Annotated[float, Gt(0), Lt(1)]]
+"""Shard sets beside the main one, and how much of what is shown is theirs; the rest is the main one's."""
+
 Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 
 

@@ -80,6 +80,13 @@ class AuditParams(Group):
     most: Count
 
 
+class LeakageParams(Group):
+    """What is done about pictures that one set trains on and another is evaluated on."""
+
+    found: Literal["error", "warn"]
+    distance: Annotated[int, Ge(0), Le(15)]
+
+
 class ReportParams(Group):
     """What the report shows."""
 
@@ -98,6 +105,7 @@ class Params(TrainParams):
     engine: EngineParams
     evaluate: EvaluateParams
     audit: AuditParams
+    leakage: LeakageParams
     report: ReportParams
 
 
@@ -105,7 +113,8 @@ def pretraining(params: Params) -> Params:
     """The parameters of pre-training: plain supervision on the other set, so that no sweep of a method redoes it."""
     plain = {"method": "ce", "distill": "off", "compat": "paper", "balance": "none"}
     clean = {"noise_kind": "none", "noise_rate": 0.0, "noise_matrix": None, "noise_list": None}
-    asked = {"dataset": params.pretrain.dataset, "epochs": params.pretrain.epochs, "iterations_per_epoch": None}
+    asked = {"dataset": params.pretrain.dataset, "mix": params.pretrain.mix, "epochs": params.pretrain.epochs}
+    asked |= {"iterations_per_epoch": None}
     return params.model_copy(update=plain | clean | asked)
 
 
@@ -141,6 +150,8 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
 
 def _conflicts(params: Params) -> list[str]:
     problems = _noise_conflicts(params)
+    problems += _mix_conflicts("mix", params.mix, params.dataset)
+    problems += _mix_conflicts("pretrain.mix", params.pretrain.mix, params.pretrain.dataset)
     own = NETWORKS_OF.get(params.method, params.networks)
     if params.networks != own and params.method != "eac":
         problems.append(
@@ -168,6 +179,15 @@ def _conflicts(params: Params) -> list[str]:
             "engine.kind is dask, which needs either engine.address, of a running scheduler, or engine.cluster, the "
             "jobs to ask of SLURM; set one of them and leave the other null"
         )
+    return problems
+
+
+def _mix_conflicts(key: str, mix: Mapping[str, float], dataset: str) -> list[str]:
+    problems = []
+    if dataset in mix:
+        problems.append(f"{key}.{dataset} is the main set itself, which has what the others leave; remove it")
+    if (total := sum(mix.values())) >= 1:
+        problems.append(f"the shares of {key} add up to {total:g}; they must leave some to {dataset}")
     return problems
 
 

@@ -141,6 +141,12 @@ def extent(path: Path) -> tuple[int, int]:
         return footer.num_rows, sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet table; raises `UserError` like `read_table`."""
+    with _readable(path):
+        return list(pq.read_schema(path).names)
+
+
 def read_pieces(path: Path, columns: Mapping[str, str]) -> Iterator[pa.Table]:
     """Reads a Parquet table like `read_table`, but a piece of at most `ROW_GROUP` rows at a time."""
     with _readable(path), pq.ParquetFile(path) as content:

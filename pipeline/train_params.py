@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 
-from pipeline.fields import Count, Group, Name, Positive, Share, Switch
+from pipeline.fields import Count, Group, Name, Positive, Share, Shares, Switch
 from pipeline.method_params import (
     ANY_NETWORKS,
     NETWORKS_OF,
@@ -23,6 +23,7 @@ class TrainParams(Group):
     """Everything that training depends on: the top-level keys of params.yaml."""
 
     dataset: Name
+    mix: Shares
     method: Literal[
         "cct", "ce", "coteaching", "coteaching_plus", "decoupling", "eac", "jocor", "ltnet", "nct", "rayleigh", "scn"
     ]
@@ -83,4 +84,5 @@ class PretrainParams(Group):
     """What the networks learn from before they are trained."""
 
     dataset: Name
+    mix: Shares
     epochs: Annotated[int, Ge(0)]

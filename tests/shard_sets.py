@@ -1,6 +1,8 @@
 """Small real shard sets, written by the project's own writer, for tests of what reads them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -33,9 +35,11 @@ def write_shard_set(
     samples_per_shard: int = 15,
     noise: float = 40,
     names: tuple[str, ...] = tuple("abcdefgh"),
+    jpegs: Mapping[tuple[str, int], bytes] = MappingProxyType({}),
 ) -> Path:
     """A set of random pictures whose mean colour tells their class, four frames a video; returns its folder.
 
+    Those of `jpegs`, by split and frame index, are stored as they are given.
     With `noise` (standard deviation of a level) of about 5, a picture takes as many bytes as a face.
     """
     generator = np.random.default_rng(0)
@@ -44,7 +48,8 @@ def write_shard_set(
     lines, stored = [], []
     with files.fresh_folder(folder) as building:
         for split, count in samples.items():
-            table = _faces(faces, split, count, classes, noise, generator)
+            own = {index: jpeg for (of, index), jpeg in jpegs.items() if of == split}
+            table = _faces(faces, split, count, classes, noise, generator, own)
             for number, (begin, end) in enumerate(shard_bounds(count, samples_per_shard)):
                 task = ShardTask(
                     path=building / f"{split}-{number:06d}.tar",
@@ -63,7 +68,13 @@ def write_shard_set(
 
 
 def _faces(
-    folder: Path, split: str, count: int, classes: int, noise: float, generator: np.random.Generator
+    folder: Path,
+    split: str,
+    count: int,
+    classes: int,
+    noise: float,
+    generator: np.random.Generator,
+    jpegs: Mapping[int, bytes],
 ) -> pd.DataFrame:
     rows = []
     with (folder / f"{split}.tar").open("wb") as stream:
@@ -72,7 +83,7 @@ def _faces(
             video, label = f"{split}-video{index // 4}", index % classes
             colour = 255 * np.array([label & 1, label >> 1 & 1, label >> 2 & 1])
             picture = np.clip(generator.normal(colour, noise, (224, 224, 3)), 0, 255).astype(np.uint8)
-            jpeg = encode_jpeg(picture, 90)
+            jpeg = jpegs.get(index) or encode_jpeg(picture, 90)
             key = sample_key(video, index)
             rows.append(
                 {"split": split, "trial": video, "video": video, "subject": "", "frame_index": index}

@@ -15,7 +15,7 @@ from tests.servers import s3_server
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["index", "extract", "align", "shard", "pretrain", "train", "evaluate", "audit", "report"]
+STAGES = ["index", "extract", "align", "shard", "mix", "pretrain", "train", "evaluate", "audit", "report"]
 
 
 def ran(output: str) -> list[str]:
@@ -80,7 +80,8 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
         (("extract.quality", 90), "extract"),
         (("align.template_scale", 0.9), "align"),
         (("shard.seed", 1), "shard"),
-        (("pretrain.epochs", 1), "pretrain"),
+        (("leakage.distance", 3), "mix"),
+        (("pretrain.epochs", 1), "mix"),
         (("beta", 4.0), "train"),
         (("evaluate.bootstrap", 120), "evaluate"),
         (("audit.most", 7), "audit"),

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from train.by_source import source_block, source_lines
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
 from train.scoreboard import beside_paper
 
@@ -48,6 +49,17 @@ def test_scores_equal_scikit_learns(evaluated: dict) -> None:
     for block, probabilities in zip(evaluated["networks"], found.probabilities_knc, strict=True):
         assert block["f1"] == pytest.approx(f1_score(found.labels, probabilities.argmax(-1), average="macro"))
     assert evaluated["networks_mean"]["f1"] == pytest.approx(np.mean([b["f1"] for b in evaluated["networks"]]))
+
+
+def test_scores_of_a_set_of_a_mix_equal_scikit_learns() -> None:
+    found = predictions(2)
+    predicted = found.probabilities_knc.mean(0).argmax(-1)
+    block = source_block(found, "rafdb", CLASSES)
+    assert block["f1"] == pytest.approx(f1_score(found.labels, predicted, average="macro"))
+    assert block["accuracy"] == pytest.approx(accuracy_score(found.labels, predicted))
+    assert block["confusion"] == confusion_matrix(found.labels, predicted).tolist()
+    assert f"| rafdb, split val | 60 | {block['f1']:.4f} | {block['accuracy']:.4f} |" in source_lines([block])
+    assert source_lines([]) == ""
 
 
 def test_agreement_counts_samples_on_which_so_many_networks_agree(evaluated: dict) -> None:

@@ -89,7 +89,7 @@ def leaves(group: type[BaseModel], prefix: str = "") -> list[str]:
 def yaml_leaves(raw: Raw, prefix: str = "") -> list[str]:
     found = []
     for name, value in raw.items():
-        found += yaml_leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+        found += yaml_leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [prefix + name]
     return found
 
 

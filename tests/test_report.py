@@ -92,6 +92,17 @@ def test_aff_wild2_is_comparable_only_with_seven_classes(inputs: ReportInputs) -
     assert "The paper has seven classes, this run 4" in build_report(dataclasses.replace(inputs, evaluation=own))
 
 
+def test_a_mix_has_its_scores_by_set_and_a_set_alone_has_none(inputs: ReportInputs, page: Page) -> None:
+    matrix = [[3, 1, 0, 0], [0, 2, 0, 0], [0, 0, 1, 1], [0, 0, 0, 4]]
+    block = {"split": "val", "samples": 12, "f1": 0.711, "accuracy": 0.833, "score": 0.751, "confusion": matrix}
+    sources = [block | {"dataset": "demo"}, block | {"dataset": "rafdb", "f1": 0.611}]
+    evaluated = dict(inputs.evaluation) | {"sources": sources}
+    mixed = Page(build_report(dataclasses.replace(inputs, evaluation=evaluated)))
+    assert mixed.open == []
+    assert "rafdb 12 0.611 0.833 0.751" in mixed.text
+    assert "sources" in mixed.ids and "sources" not in page.ids
+
+
 def test_what_became_of_wrong_labels_and_of_a_student_is_drawn(inputs: ReportInputs) -> None:
     memorised = inputs.training.assign(flipped_fit=[0.1, 0.2, 0.3], flipped_true=0.5, val_f1_student=[0.1, 0.2, 0.3])
     evaluated = dict(inputs.evaluation) | {"student": scores(0.4)}

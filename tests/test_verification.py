@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pipeline import files
 from pipeline.contract import SAMPLE_COLUMNS, UserError
 from pipeline.images import jpeg_size
+from pipeline.marks import MARK_COLUMNS, NO_LISTED_LABEL
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest
 from pipeline.shards.verification import require_verified, verify
 from pipeline.tables import read_table, write_table
@@ -361,3 +362,55 @@ def test_the_size_in_a_header_is_what_a_decoder_finds(width: int, height: int, p
 def test_no_header_is_looked_for_beyond_the_end(junk: bytes) -> None:
     assert jpeg_size(junk) is None or b"\xff" in junk[2:]
     assert jpeg_size(junk[2:]) is None or junk[2:].startswith(b"\xff\xd8")
+
+
+MARKS: dict[str, tuple[list[Any], list[Any]]] = {
+    "picture": (["a.jpg", None], ["a.jpg", None]),
+    "valence": ([0.25, float("nan")], [0.25, None]),
+    "arousal": ([-1.0, 1.0], [-1.0, 1.0]),
+    "action_units": (["AU12=1 AU1=0", None], [{"AU1": 0, "AU12": 1}, None]),
+    "votes": ([[0, 9], None], [[0, 9], None]),
+    "listed_label": ([3, NO_LISTED_LABEL], [3, None]),
+}
+"""Of each column what the table says of two samples, and what their json does."""
+
+
+def with_marks(folder: Path, table: dict[str, list[Any]], told: dict[str, list[Any]]) -> Path:
+    """Gives the two samples of the second shard what is known of them, in the table and in their json."""
+    rows = read_table(folder / SAMPLES, SAMPLE_COLUMNS)
+    own = np.flatnonzero(rows["shard"] == "val-000000.tar")[:2]
+    for name, values in table.items():
+        column = pd.Series([None] * len(rows), dtype=object)
+        column[own[0]], column[own[1]] = values
+        rows[name] = column.fillna(NO_LISTED_LABEL).astype(int) if name == "listed_label" else column
+    write_table(folder / SAMPLES, rows, SAMPLE_COLUMNS | {name: MARK_COLUMNS[name] for name in table})
+    members = members_of(folder / "val-000000.tar")
+    records = [place for place, (member, _) in enumerate(members) if member.name.endswith(".json")]
+    for number, place in enumerate(records[:2]):
+        content = json.loads(members[place][1])
+        content |= {name: values[number] for name, values in told.items() if values[number] is not None}
+        members[place] = members[place][0], json.dumps(content).encode()
+    write_members(folder / "val-000000.tar", members)
+    forge(folder)
+    return folder
+
+
+def test_what_else_is_known_passes_where_table_and_json_agree(folder: Path) -> None:
+    table = {name: values for name, (values, _) in MARKS.items()}
+    assert verify(with_marks(folder, table, {name: told for name, (_, told) in MARKS.items()})) == []
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("change", ["another", "absent", "too much"])
+def test_a_mark_that_differs_from_the_json_is_found_even_with_right_digests(
+    folder: Path, name: str, change: str
+) -> None:
+    values, told = MARKS[name]
+    wrong = {"another": ["x", told[1]], "absent": [None, told[1]], "too much": [told[0], 0.5]}[change]
+    (problem,) = verify(with_marks(folder, {name: values}, {name: wrong}))
+    assert f"{name} in its .json is not what samples.parquet says" in problem
+
+
+def test_marks_that_cannot_be_read_are_refused(folder: Path) -> None:
+    (problem,) = verify(with_marks(folder, {"action_units": ["AU1", None]}, {}))
+    assert "action units or votes cannot be read" in problem

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from pipeline.commands.faces import faces
+from pipeline.commands.leakage import leakage
 from pipeline.commands.store import app as store
 from pipeline.commands.team import app as team
 from pipeline.commands.verify import verify
@@ -23,6 +24,7 @@ def _cct() -> None:
 
 
 app.command()(verify)
+app.command()(leakage)
 app.command()(faces)
 app.command()(predict)
 app.command()(review)

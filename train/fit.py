@@ -16,9 +16,10 @@ from pipeline.stage import SignalledError
 from train import checkpoint, loop, metrics
 from train.compute import MEAN, STD
 from train.interruption import Interruption
-from train.run import Run, Split, class_weights, effective_frequencies, epoch_batches
+from train.run import Run, class_weights, effective_frequencies, epoch_batches, told_mix
 from train.schedules import learning_rate
 from train.snapshots import Position, Snapshots
+from train.splits import Split
 from train.tally import Tally
 
 
@@ -184,7 +185,8 @@ def _tell_frequencies(run: Run) -> None:
     if not run.learner.ranks.is_first:
         return
     shares = (f"{name} {own:.1%} -> {now:.1%}" for name, (own, now) in effective_frequencies(run).items())
-    print(f"train: balance {run.params.balance}, classes stored -> learned from: {', '.join(shares)}", flush=True)
+    lines = [*told_mix(run), f"balance {run.params.balance}, classes stored -> learned from: {', '.join(shares)}"]
+    print("\n".join(f"train: {line}" for line in lines), flush=True)
 
 
 def validate(run: Run) -> dict[str, float]:
@@ -244,4 +246,5 @@ def description(run: Run, position: Position) -> dict[str, Any]:
         "epochs": len(position.rows),
         "best_epoch": position.best_epoch,
         "shards": digest_file(run.train.reader.folder / MANIFEST),
+        "mix": params.mix,
     }

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +14,17 @@ from pipeline import balance
 from pipeline.contract import UserError
 from pipeline.files import digest_file, digest_of
 from pipeline.shards.manifest import MANIFEST, read_manifest
-from pipeline.shards.reading import ShardReader
+from pipeline.shards.mixed import other_sets
 from pipeline.shards.verification import require_verified
 from pipeline.streaming.feed import Feed
 from pipeline.train_params import TrainParams
 from train.augment import Augment
 from train.compute import Compute
-from train.label_files import given_labels
 from train.methods import Setting, build_method
+from train.mixing import Source, mixed_order, shown_counts
 from train.networks import Networks
 from train.ranks import Ranks
+from train.splits import Split, open_split, training_split
 from train.starting_points import start_from
 from train.step import Learner
 from train.stream import Faces, Stream, epoch_windows, oversampled, split_batches
@@ -34,28 +35,8 @@ _WITHOUT_EFFECT = {"workers", "snapshot_minutes", "device", "devices", "stream",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for."""
-
-    reader: ShardReader
-    labels: NDArray[np.int64]
-    classes: int
-
-    @property
-    def truth(self) -> NDArray[np.int64] | None:
-        """True classes by position; None where no given label differs."""
-        truth = self.reader.samples["label"].to_numpy(np.int64)
-        return None if np.array_equal(truth, self.labels) else truth
-
-    @property
-    def counts(self) -> list[int]:
-        """Samples a class."""
-        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that an epoch needs."""
+    """Everything that an epoch needs; `sources` are the shard sets that it is mixed from, none for a set alone."""
 
     params: TrainParams
     train: Split
@@ -63,19 +44,12 @@ class Run:
     learner: Learner
     train_stream: Stream
     val_stream: Stream
+    sources: tuple[Source, ...] = ()
 
     @property
     def epochs(self) -> int:
         """The published code trains one more than it is asked for."""
         return self.params.epochs + (self.params.compat == "original")
-
-
-def open_split(folder: Path, split: str, classes: int, *, feed: Feed | None = None) -> Split:
-    """A split of a verified shard set; raises `UserError` if it has no sample."""
-    reader = ShardReader(folder, split, places=feed.places if feed else None)
-    if not len(reader):
-        raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
-    return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
 
 
 def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, feed: Feed | None = None) -> Run:
@@ -88,12 +62,11 @@ def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, fe
         feed: what brings the shards, verified, if they are streamed; `folder` is its folder then.
     """
     ranks = ranks or Ranks()
-    if feed is None:
-        _verify_once_a_machine(folder, ranks)
+    for each in (folder, *other_sets(folder, params.mix).values()) if feed is None else ():
+        _verify_once_a_machine(each, ranks)
     classes = len(read_manifest(folder)["classes"])
-    train, val = (open_split(folder, split, classes, feed=feed) for split in ("train", "val"))
-    listed = train.reader.marks("listed_label") if params.noise_kind == "listed" else None
-    train = replace(train, labels=given_labels(params, train.reader.samples, classes, listed=listed))
+    train, sources = training_split(params, folder, classes, feed=feed)
+    val = open_split(folder, "val", classes, feed=feed)
     torch.manual_seed(params.seed + ranks.rank)
     return Run(
         params=params,
@@ -102,6 +75,7 @@ def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, fe
         learner=_learner(params, train, ranks),
         train_stream=_stream(params, train, Augment(original=params.compat == "original"), feed),
         val_stream=_stream(params, val, None, feed),
+        sources=sources,
     )
 
 
@@ -171,6 +145,8 @@ def _stream(params: TrainParams, split: Split, augment: Augment | None, feed: Fe
 def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
     """The positions that each batch of an epoch shows: a function of the parameters, the shards and the epoch."""
     params = run.params
+    if run.sources:
+        return _mixed_batches(run, epoch)
     windows = epoch_windows(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
     order = np.concatenate(windows)
     if params.balance == "oversample":
@@ -178,11 +154,25 @@ def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
     return split_batches(order, batch_size=params.batch_size, iterations=params.iterations_per_epoch)
 
 
+def _mixed_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
+    params, iterations = run.params, run.params.iterations_per_epoch
+    order = mixed_order(
+        run.sources,
+        run.train.labels,
+        needed=None if iterations is None else iterations * params.batch_size,
+        even=params.balance == "oversample",
+        seed=params.seed,
+        epoch=epoch,
+    )
+    return split_batches(order, batch_size=params.batch_size, iterations=iterations)
+
+
 def class_weights(run: Run) -> Tensor | None:
     """Weights of the classes in the supervision, if `balance` asks for them."""
     if run.params.balance != "class_weights":
         return None
-    return torch.tensor(balance.class_weights(run.train.counts), device=run.learner.compute.device)
+    counts = shown_counts(run.sources, run.train.labels, run.train.classes) if run.sources else run.train.counts
+    return torch.tensor(balance.class_weights(counts), device=run.learner.compute.device)
 
 
 def effective_frequencies(run: Run) -> dict[str, tuple[float, float]]:
@@ -195,13 +185,26 @@ def effective_frequencies(run: Run) -> dict[str, tuple[float, float]]:
     return {name: (float(own), float(now)) for name, own, now in zip(names, *shares, strict=True)}
 
 
+def told_mix(run: Run) -> list[str]:
+    """A line on each set of a mix: its part of an epoch, and how often that shows each of its samples."""
+    shown = np.concatenate(epoch_batches(run, 0)) if run.sources else np.empty(0)
+    lines = []
+    for source in run.sources:
+        count, size = int(((shown >= source.begin) & (shown < source.end)).sum()), len(source.shards)
+        lines.append(
+            f"mix {source.name} {source.share:.1%} asked, {count / len(shown):.1%} given: {count} of an epoch's "
+            f"{len(shown)} samples; it has {size}, each shown {count / size:.2f} times an epoch on average"
+        )
+    return lines
+
+
 def run_key(run: Run) -> str:
     """Digest of all that determines a run's result: parameters, shards, starting weights, code, library, ranks."""
-    params, compute = run.params, run.learner.compute
+    params, compute, folder = run.params, run.learner.compute, run.train.reader.folder
     asked = params.model_dump(include=set(TrainParams.model_fields), exclude=_WITHOUT_EFFECT)
     return digest_of(
         asked,
-        digest_file(run.train.reader.folder / MANIFEST),
+        [digest_file(each / MANIFEST) for each in (folder, *other_sets(folder, params.mix).values())],
         [None if name is None else digest_file(Path(name)) for name in _files(params)],
         [[device.type for device in compute.devices], run.learner.ranks.size, torch.__version__],
         _code(name for name in sys.modules if name.split(".")[0] in ("pipeline", "train")),

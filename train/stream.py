@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.ancestors import die_with_parent
 from pipeline.files import digest_of
+from pipeline.shards.joined import JoinedReader
 from pipeline.shards.reading import ShardReader
 from pipeline.streaming.feed import Feed
 from pipeline.video import Image
@@ -64,9 +65,9 @@ def epoch_order(shards: NDArray[np.object_], *, seed: int, epoch: int) -> NDArra
 
 
 def oversampled(
-    windows: list[NDArray[np.int64]], labels: NDArray[np.int64], *, seed: int, epoch: int
+    windows: list[NDArray[np.int64]], labels: NDArray[np.int64], *, seed: int, epoch: int, count: int | None = None
 ) -> NDArray[np.int64]:
-    """As many positions as before, with every class that occurs equally frequent, each in its window, shuffled there.
+    """As many positions as before, or `count`, with every class that occurs equally frequent, window after window.
 
     A rare class repeats its samples, each equally often but for one; a frequent one shows a random part of its samples.
     Shuffled over all windows, every shard would be read all the time (docs/decisions/060).
@@ -75,7 +76,8 @@ def oversampled(
     order, classes = np.concatenate(windows), np.unique(labels)
     window_of = np.empty(len(labels), np.int64)
     window_of[order] = np.repeat(np.arange(len(windows)), [len(window) for window in windows])
-    quotas = [len(order) * (i + 1) // len(classes) - len(order) * i // len(classes) for i in range(len(classes))]
+    count = len(order) if count is None else count
+    quotas = [count * (i + 1) // len(classes) - count * i // len(classes) for i in range(len(classes))]
     drawn = []
     for label, quota in zip(classes, quotas, strict=True):
         members = generator.permutation(order[labels[order] == label])
@@ -102,7 +104,7 @@ def split_batches(order: NDArray[np.int64], *, batch_size: int, iterations: int 
 class Faces(Dataset[Batch]):
     """Batches of decoded faces by (epoch, positions), augmented if there is an `augment`."""
 
-    reader: ShardReader
+    reader: ShardReader | JoinedReader
     labels: NDArray[np.int64]
     image_size: int
     seed: int

@@ -10,7 +10,7 @@ from train.checkpoint import load_networks
 from train.compute import Compute
 from train.loop import Probabilities
 from train.networks import Networks
-from train.run import Split, open_split
+from train.splits import Split, open_split
 from train.stream import Faces, Stream
 
 
@@ -24,6 +24,13 @@ class Said(NamedTuple):
 
 def said(params: Params, paths: Paths, shards: OpenedSet, weights: str, split: str) -> Said:
     """Shows every face of a split to the networks of the model folder with the named weights, without augmentation.
+
+    Args:
+        params: of the run.
+        paths: of its dataset.
+        shards: that of the dataset, or another one.
+        weights: `last` or `best`.
+        split: of the shard set.
 
     Raises:
         UserError: if weights are absent or damaged, or the split has no sample.

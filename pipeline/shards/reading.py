@@ -61,7 +61,7 @@ class ShardReader:
 
     def keys(self, positions: NDArray[np.int64]) -> list[str]:
         """The samples' keys."""
-        return [str(key) for key in self.samples["key"].array.take(positions)]
+        return [self.key(position) for position in positions.tolist()]
 
     def shards(self, positions: NDArray[np.int64]) -> list[str]:
         """Names of the shards that hold these samples, each once."""

@@ -100,12 +100,30 @@ def _joined(*parts: Any) -> Any:
     return pc.binary_join_element_wise(*separated)
 
 
+def told_marks(samples: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the json of each sample says of those of `MARK_COLUMNS` that the table has; None where it has no such key.
+
+    Raises:
+        ValueError: if action units or votes are not what they should be.
+    """
+    told: list[dict[str, Any]] = [{} for _ in range(len(samples))]
+    for name in samples.columns.intersection(list(MARK_COLUMNS)):
+        read = _READ.get(name, _as_it_is)
+        for marks, value in zip(told, samples[name].tolist(), strict=True):
+            marks[name] = None if _is_absent(value, name) else read(value)
+    return told
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _marks(values: list[Any], name: str) -> list[str]:
     """Each sample's key and value with a comma at the right side, or nothing."""
     leading = name in ("valence", "votes")  # what stands before them is always there
     shape = f',"{name}":%s' if leading else f'"{name}":%s,'
-    told = _TOLD.get(name, json.dumps)
-    return ["" if _is_absent(value, name) else shape % told(value) for value in values]
+    read = _READ.get(name, _as_it_is)
+    return ["" if _is_absent(value, name) else shape % _text(read(value)) for value in values]
 
 
 def _is_absent(value: Any, name: str) -> bool:
@@ -114,14 +132,18 @@ def _is_absent(value: Any, name: str) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _units(text: str) -> str:
-    """`AU1=0 AU12=1` as JSON with sorted keys."""
-    pairs = sorted(unit.split("=") for unit in text.split())
-    return json.dumps({unit: int(active) for unit, active in pairs}, separators=(",", ":"))
+def _units(text: str) -> dict[str, int]:
+    """`AU1=0 AU12=1` by unit."""
+    return {unit: int(active) for unit, active in (pair.split("=") for pair in text.split())}
 
 
-def _counts(votes: Any) -> str:
-    return json.dumps([int(count) for count in votes], separators=(",", ":"))
+def _counts(votes: Any) -> list[int]:
+    return [int(count) for count in votes]
 
 
-_TOLD: dict[str, Callable[[Any], str]] = {"action_units": _units, "votes": _counts}
+_READ: dict[str, Callable[[Any], Any]] = {"action_units": _units, "votes": _counts}
+"""From the table to the json, where the two differ."""
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

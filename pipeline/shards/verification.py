@@ -14,10 +14,12 @@ import pandas as pd
 from pipeline import files, tables
 from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
 from pipeline.images import jpeg_size
+from pipeline.marks import MARK_COLUMNS
 from pipeline.progress import Progress
 from pipeline.shards import stamps
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest, remedy
 from pipeline.shards.opened import JPEG_ENDS
+from pipeline.shards.records import told_marks
 from pipeline.tar import BLOCK, ExpectedMembers, UnexpectedMemberError
 
 _LARGEST_PICTURE, _LONGEST_RECORD = 1 << 22, 1 << 16
@@ -76,7 +78,7 @@ def checked_tables(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], p
         problems.append(f"{folder / SAMPLES}: {wrong}")
     if problems:
         return problems, None
-    samples = tables.read_table(folder / SAMPLES, SAMPLE_COLUMNS, categories=_REPEATED)
+    samples = _sample_table(folder / SAMPLES)
     if wrong := _wrong_counts(samples, manifest):
         return [f"{folder / SAMPLES}: {wrong}"], None
     return [], samples
@@ -93,6 +95,13 @@ def wrong_shard(path: Path, line: dict[str, Any], rows: pd.DataFrame | None, pic
     """
     wrong = _wrong_bytes(path, line)
     return wrong if wrong or rows is None else _wrong_members(path, rows, picture)
+
+
+def _sample_table(path: Path) -> pd.DataFrame:
+    """`SAMPLE_COLUMNS`, and those of `MARK_COLUMNS` that are there."""
+    marks = {name: kind for name, kind in MARK_COLUMNS.items() if name in tables.column_names(path)}
+    repeated = (*_REPEATED, *({"action_units"} & marks.keys()))
+    return tables.read_table(path, SAMPLE_COLUMNS | marks, categories=repeated)
 
 
 def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:
@@ -121,7 +130,7 @@ def _too_large(path: Path, manifest: dict[str, Any]) -> str:
 def _wrong_counts(samples: pd.DataFrame, manifest: dict[str, Any]) -> str:
     """What is wrong with the sample table, by itself and against the manifest, or nothing."""
     classes, lines, splits = len(manifest["classes"]), manifest["shards"], manifest["splits"]
-    if samples.isna().any(axis=None):
+    if samples[list(SAMPLE_COLUMNS)].isna().any(axis=None):
         return "has an empty cell"
     if not samples["label"].between(0, classes - 1).all():
         return f"has a label that is none of the {classes} classes"
@@ -143,11 +152,15 @@ def _wrong_counts(samples: pd.DataFrame, manifest: dict[str, Any]) -> str:
 
 def _wrong_members(path: Path, rows: pd.DataFrame, picture: dict[str, Any]) -> str:
     """What is in a shard that does not belong there, or nothing: a sample is KEY.cls, KEY.jpg and KEY.json."""
+    try:
+        marks = told_marks(rows)
+    except (ValueError, TypeError):
+        return f"{path}: what {SAMPLES} says of its action units or votes cannot be read"
     with path.open("rb") as stream:
         members = ExpectedMembers(stream)
         try:
-            for row in rows.itertuples(index=False):
-                if wrong := _wrong_sample(members, row, picture):
+            for row, told in zip(rows.itertuples(index=False), marks, strict=True):
+                if wrong := _wrong_sample(members, row, told, picture):
                     return f"{path}: sample {row.key!r}: {wrong}"
             members.finish()
         except UnexpectedMemberError as error:
@@ -155,7 +168,7 @@ def _wrong_members(path: Path, rows: pd.DataFrame, picture: dict[str, Any]) -> s
     return ""
 
 
-def _wrong_sample(members: ExpectedMembers, row: Any, picture: dict[str, Any]) -> str:
+def _wrong_sample(members: ExpectedMembers, row: Any, marks: dict[str, Any], picture: dict[str, Any]) -> str:
     key, label = sample_key(row.trial, row.frame_index), b"%d" % row.label
     if row.key != key:
         return f"must be called {key} after its trial and frame"
@@ -173,4 +186,6 @@ def _wrong_sample(members: ExpectedMembers, row: Any, picture: dict[str, Any]) -
     named = ("video", row.video), ("trial", row.trial), ("subject", row.subject), ("frame", row.frame_index)
     if not isinstance(record, dict) or any(record.get(name) != value for name, value in named):
         return f"its .json is of another sample than {SAMPLES} says"
+    if differing := [name for name, value in marks.items() if record.get(name) != value]:
+        return f"{', '.join(differing)} in its .json is not what {SAMPLES} says"
     return ""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.contract import UserError
 from pipeline.shards.naming import require_named
 from pipeline.shards.verification import require_verified
 from pipeline.streaming.feed import Feed, feeding
@@ -31,6 +32,8 @@ def opened(params: TrainParams, folder: Path) -> Iterator[OpenedSet]:
     Raises:
         UserError: if it is not the set that is named beside the folder, or cannot be streamed.
     """
+    if params.stream == "remote" and params.mix:
+        raise UserError("mix reads its sets from this machine's disk; set stream to local, or mix to {}")
     if params.stream == "remote":
         with feeding(folder, remote=params.stream_remote, cache_gb=params.stream_cache_gb) as feed:
             require_named(folder, feed.folder)

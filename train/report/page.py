@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from train.report.dataset import dataset_section
 from train.report.inputs import ReportInputs
 from train.report.result import headline, result_section
+from train.report.sources import sources_part
 from train.report.training import training_section
 
 TEMPLATE = "report.html.j2"
@@ -36,6 +37,7 @@ def build_report(inputs: ReportInputs) -> str:
         dataset=dataset_section(inputs),
         training=training_section(inputs),
         result=result_section(inputs),
+        sources=sources_part(inputs.evaluation),
         groups=_groups(inputs.params),
         run=inputs.run,
     )

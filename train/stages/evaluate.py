@@ -1,13 +1,16 @@
 """Stage evaluate: the trained networks on the validation split; scores, intervals, predictions, confusion."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline import files, tables
 from pipeline.contract import RESULTS, STILL_LAYOUTS, Paths
 from pipeline.params import Params
 from pipeline.shards.manifest import read_manifest
+from pipeline.shards.mixed import other_sets
+from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
 from pipeline.streaming.opening import OpenedSet, opened
+from train.by_source import source_block, source_lines
 from train.evaluate import Predictions, confusion_rows, evaluation, headline, prediction_rows
 from train.scoreboard import beside_paper
 from train.trained import said
@@ -25,6 +28,7 @@ def evaluate(params: Params) -> None:
         layout = read_manifest(shards.folder)["params"]["index"]["layout"]
     unit: Literal["picture", "video"] = "picture" if layout in STILL_LAYOUTS else "video"
     evaluated = evaluation(last, best, description, resamples=params.evaluate.bootstrap, unit=unit)
+    evaluated |= _by_source(params, paths, last, description["classes"])
     evaluated["weights"] = files.digest_file(paths.models / "last.safetensors")
     files.write_json(RESULTS / "evaluation.json", evaluated)
     files.write_json(RESULTS / "metrics.json", headline(evaluated))
@@ -32,10 +36,21 @@ def evaluate(params: Params) -> None:
     tables.write_table(RESULTS / "predictions.parquet", rows, columns)
     confusion = confusion_rows(evaluated, last)
     tables.write_table(RESULTS / "confusion.csv", confusion, dict.fromkeys(confusion.columns, "string"))
-    scores = beside_paper(evaluated)
+    scores = beside_paper(evaluated) + source_lines(evaluated.get("sources", []))
     with files.publishing(RESULTS / "scores.md") as stream:
         stream.write(scores.encode())
     print(scores)
+
+
+def _by_source(params: Params, paths: Paths, main: Predictions, classes: list[str]) -> dict[str, Any]:
+    """The last epoch's scores on the main set and on those of the others that have a split val."""
+    blocks = [source_block(main, params.dataset, classes)]
+    for name, folder in other_sets(paths.shards, params.mix).items():
+        require_verified(folder)
+        if "val" in read_manifest(folder)["splits"]:
+            other = _predictions(params, paths, OpenedSet(folder=folder, feed=None), "last")
+            blocks.append(source_block(other, name, classes))
+    return {"sources": blocks} if params.mix else {}
 
 
 def _predictions(params: Params, paths: Paths, shards: OpenedSet, weights: str) -> Predictions:

@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline import files
 from pipeline.contract import Paths
 from pipeline.params import Params, pretraining
+from pipeline.shards.mixed import PRETRAIN_MIX, require_checked
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 from train.launch import is_alone
@@ -19,10 +20,12 @@ def pretrain(params: Params) -> None:
     if params.pretrain.epochs:
         from train.session import run_training  # torch takes seconds to load
 
+        shards = Paths(dataset=params.pretrain.dataset).shards
+        require_checked(PRETRAIN_MIX, shards, params.pretrain.mix)
         run_training(
             pretraining(params),
             module="train.stages.pretrain",
-            shards=Paths(dataset=params.pretrain.dataset).shards,
+            shards=shards,
             models=PRETRAINED,
             publish_rows=_publish_rows,
         )

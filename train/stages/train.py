@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.contract import RESULTS, Paths
 from pipeline.files import publishing
 from pipeline.params import Params
+from pipeline.shards.mixed import MIX, require_checked
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 from train.launch import is_alone
@@ -19,6 +20,7 @@ def train(params: Params) -> None:
     from train.session import run_training  # torch takes seconds to load; a typo in a parameter should not wait for it
 
     paths = Paths(dataset=params.dataset)
+    require_checked(MIX, paths.shards, params.mix)
     if params.pretrain.epochs:
         params = params.model_copy(update={"init": str(pretrained_weights())})
     run_training(

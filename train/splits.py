@@ -1,0 +1,89 @@
+"""The samples that a run trains on and is validated on: of one shard set, or of several together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.contract import UserError
+from pipeline.shards.joined import JoinedReader, require_same_classes
+from pipeline.shards.mixed import other_sets
+from pipeline.shards.reading import ShardReader
+from pipeline.streaming.feed import Feed
+from pipeline.train_params import TrainParams
+from train.label_files import given_labels
+from train.mixing import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for."""
+
+    reader: ShardReader | JoinedReader
+    labels: NDArray[np.int64]
+    classes: int
+
+    @property
+    def truth(self) -> NDArray[np.int64] | None:
+        """True classes by position; None where no given label differs."""
+        truth = self.reader.samples["label"].to_numpy(np.int64)
+        return None if np.array_equal(truth, self.labels) else truth
+
+    @property
+    def counts(self) -> list[int]:
+        """Samples a class."""
+        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
+
+
+def open_split(folder: Path, split: str, classes: int, *, feed: Feed | None = None) -> Split:
+    """A split of a verified shard set; raises `UserError` if it has no sample."""
+    reader = _opened(folder, split, feed)
+    return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
+
+
+def training_split(
+    params: TrainParams, folder: Path, classes: int, *, feed: Feed | None = None
+) -> tuple[Split, tuple[Source, ...]]:
+    """The training samples of a set and, behind them, of those in `mix`, with the labels that are given for them.
+
+    With `noise_kind: listed` another set without a list keeps its labels.
+
+    Returns:
+        The samples, and where each set begins, the main one first; no sources for a set alone.
+
+    Raises:
+        UserError: if a set has no training sample, or other classes than the main one.
+    """
+    main = _opened(folder, "train", feed)
+    reader: ShardReader | JoinedReader = main
+    sources: tuple[Source, ...] = ()
+    if folders := other_sets(folder, params.mix):
+        require_same_classes(folder, folders.values())
+        others = {name: _opened(other, "train") for name, other in folders.items()}
+        reader, sources = JoinedReader(main, others), _sources(params, main, others)
+    truth = reader.samples["label"].to_numpy(np.int64)
+    listed = reader.marks("listed_label") if params.noise_kind == "listed" else None
+    for source in sources[1:]:
+        own = slice(source.begin, source.end)
+        if listed is not None and (listed.iloc[own] < 0).all():
+            listed.iloc[own] = truth[own]
+    labels = given_labels(params, reader.samples, classes, listed=listed)
+    return Split(reader=reader, labels=labels, classes=classes), sources
+
+
+def _sources(params: TrainParams, main: ShardReader, others: Mapping[str, ShardReader]) -> tuple[Source, ...]:
+    found: list[Source] = []
+    shares = {params.dataset: 1 - sum(params.mix.values())} | params.mix
+    for (name, share), reader in zip(shares.items(), (main, *others.values()), strict=True):
+        shards = reader.samples["shard"].to_numpy(object)
+        found.append(Source(name=name, share=share, begin=found[-1].end if found else 0, shards=shards))
+    return tuple(found)
+
+
+def _opened(folder: Path, split: str, feed: Feed | None = None) -> ShardReader:
+    reader = ShardReader(folder, split, places=feed.places if feed else None)
+    if not len(reader):
+        raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
+    return reader
