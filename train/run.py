@@ -1,7 +1,7 @@
 """What a training run is made of: verified data, networks, method, and the digest of all that determines its result."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,11 +34,15 @@ _WITHOUT_EFFECT = {"workers", "snapshot_minutes", "device", "devices"}
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for."""
+    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for.
+
+    `learned_n` is True for the samples that are learned from; None: all of them.
+    """
 
     reader: ShardReader
     labels: NDArray[np.int64]
     classes: int
+    learned_n: NDArray[np.bool_] | None = None
 
     @property
     def truth(self) -> NDArray[np.int64] | None:
@@ -48,8 +52,9 @@ class Split:
 
     @property
     def counts(self) -> list[int]:
-        """Samples a class."""
-        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
+        """Samples a class, of those that are learned from."""
+        labels = self.labels if self.learned_n is None else self.labels[self.learned_n]
+        return [int(count) for count in np.bincount(labels, minlength=self.classes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +82,23 @@ def open_split(folder: Path, split: str, classes: int) -> Split:
     return Split(reader=reader, labels=reader.samples["label"].to_numpy(np.int64), classes=classes)
 
 
-def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None) -> Run:
-    """Verifies the shards, opens both splits, and builds networks, method and optimiser."""
+def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, held_out: Collection[str] = ()) -> Run:
+    """Verifies the shards, opens both splits, and builds networks, method and optimiser.
+
+    Args:
+        params: of the training.
+        folder: of the shard set.
+        ranks: who shares the work.
+        held_out: training videos that are not learned from.
+    """
     ranks = ranks or Ranks()
     _verify_once_a_machine(folder, ranks)
     classes = len(read_manifest(folder)["classes"])
     train, val = open_split(folder, "train", classes), open_split(folder, "val", classes)
     listed = train.reader.marks("listed_label") if params.noise_kind == "listed" else None
     train = replace(train, labels=given_labels(params, train.reader.samples, classes, listed=listed))
+    if held_out:
+        train = replace(train, learned_n=~train.reader.samples["video"].isin(held_out).to_numpy())
     torch.manual_seed(params.seed + ranks.rank)
     return Run(
         params=params,
@@ -163,6 +177,8 @@ def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
     """The positions that each batch of an epoch shows: a function of the parameters, the shards and the epoch."""
     params = run.params
     order = epoch_order(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
+    if run.train.learned_n is not None:
+        order = order[run.train.learned_n[order]]
     if params.balance == "oversample":
         order = oversampled(order, run.train.labels, seed=params.seed, epoch=epoch)
     return split_batches(order, batch_size=params.batch_size, iterations=params.iterations_per_epoch)
@@ -193,6 +209,7 @@ def run_key(run: Run) -> str:
         asked,
         digest_file(run.train.reader.folder / MANIFEST),
         [None if name is None else digest_file(Path(name)) for name in _files(params)],
+        None if run.train.learned_n is None else np.packbits(run.train.learned_n).tobytes().hex(),
         [[device.type for device in compute.devices], run.learner.ranks.size, torch.__version__],
         _code(name for name in sys.modules if name.split(".")[0] in ("pipeline", "train")),
     )

@@ -61,7 +61,7 @@ def oversampled(order: NDArray[np.int64], labels: NDArray[np.int64], *, seed: in
     A rare class repeats its samples, each equally often but for one; a frequent one shows a random part of its samples.
     """
     generator = np.random.default_rng([seed, epoch, 1])
-    classes = np.unique(labels)
+    classes = np.unique(labels[order])
     quotas = [len(order) * (i + 1) // len(classes) - len(order) * i // len(classes) for i in range(len(classes))]
     drawn = []
     for label, quota in zip(classes, quotas, strict=True):

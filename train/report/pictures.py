@@ -42,7 +42,7 @@ def contact_sheet(samples: pd.DataFrame, classes: int, per_class: int) -> list[l
     train = samples[samples["split"] == "train"]
     turn = train.groupby(["label", "video"]).cumcount()
     in_turn = train.iloc[turn.argsort(kind="stable")]
-    return [_faces(in_turn[in_turn["label"] == label].head(per_class)) for label in range(classes)]
+    return [faces_of(in_turn[in_turn["label"] == label].head(per_class)) for label in range(classes)]
 
 
 def confident_mistakes(predictions: pd.DataFrame, samples: pd.DataFrame, most: int = MISTAKES) -> list[Mistake]:
@@ -51,13 +51,12 @@ def confident_mistakes(predictions: pd.DataFrame, samples: pd.DataFrame, most: i
     ranked = wrong.sort_values(["confidence", "key"], ascending=[False, True], kind="stable")
     chosen = ranked.drop_duplicates(["video", "label", "prediction"]).head(most)
     placed = chosen.merge(samples[["key", "frame_index"]], on="key", validate="one_to_one")
-    return [
-        Mistake(face=face, prediction=int(prediction), confidence=float(confidence))
-        for face, prediction, confidence in zip(_faces(placed), placed["prediction"], placed["confidence"], strict=True)
-    ]
+    told = zip(faces_of(placed), placed["prediction"], placed["confidence"], strict=True)
+    return [Mistake(face=face, prediction=int(said), confidence=float(confidence)) for face, said, confidence in told]
 
 
-def _faces(rows: pd.DataFrame) -> list[Face]:
+def faces_of(rows: pd.DataFrame) -> list[Face]:
+    """The shown samples of these rows of a sample table."""
     columns = (rows[name] for name in ("key", "video", "frame_index", "label"))
     return [
         Face(key=str(key), video=str(video), frame_index=int(frame_index), label=int(label))

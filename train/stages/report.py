@@ -8,6 +8,7 @@ from pipeline.params import Params
 from pipeline.shards.manifest import MANIFEST
 from pipeline.stage import run_stage
 from train.report import build_report, load_inputs
+from train.report.revision import revision
 
 _LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch", "albumentations", "dvc")
 
@@ -17,9 +18,10 @@ def report(params: Params) -> None:
     paths = Paths(dataset=params.dataset)
     run = {
         "manifest_sha256": files.digest_file(paths.shards / MANIFEST),
+        "revision": revision(),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
-    inputs = load_inputs(paths.shards, RESULTS, params=params.model_dump(), run=run)
+    inputs = load_inputs(paths.shards, RESULTS, params=params.model_dump(), run=run, local=paths)
     with files.publishing(RESULTS / "report.html") as stream:
         stream.write(build_report(inputs).encode())
 

@@ -11,7 +11,7 @@ from pipeline.params import Params
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 from train.launch import is_alone
-from train.start import pretrained_weights
+from train.start import started
 
 
 def train(params: Params) -> None:
@@ -19,10 +19,12 @@ def train(params: Params) -> None:
     from train.session import run_training  # torch takes seconds to load; a typo in a parameter should not wait for it
 
     paths = Paths(dataset=params.dataset)
-    if params.pretrain.epochs:
-        params = params.model_copy(update={"init": str(pretrained_weights())})
     run_training(
-        params, module="train.stages.train", shards=paths.shards, models=paths.models, publish_rows=_publish_rows
+        started(params),
+        module="train.stages.train",
+        shards=paths.shards,
+        models=paths.models,
+        publish_rows=_publish_rows,
     )
 
 
