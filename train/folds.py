@@ -43,7 +43,8 @@ def dealt(samples: pd.DataFrame, folds: int) -> NDArray[np.int64]:
     for video, count in sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0]))):
         fold_of[str(video)] = fold = sizes.index(min(sizes))
         sizes[fold] += int(count)
-    return samples["video"].astype(str).map(fold_of).to_numpy(np.int64)
+    fold_n: NDArray[np.int64] = np.array([fold_of[video] for video in samples["video"].astype(str)], np.int64)
+    return fold_n
 
 
 def said_from_outside(params: TrainParams, shards: Path, samples: pd.DataFrame, folds: int) -> Probabilities:

@@ -42,28 +42,17 @@ def line_chart(
     y_ticks = ticks(min(0.0, *finite), max(0.0, *finite))
     y = Scale(y_ticks[0], y_ticks[-1], top + _PLOT, top)
     across = Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, _LEFT, WIDTH - _RIGHT)
-    marks = [
-        _series(
-            name,
-            position,
-            [(across(at), y(value), at, value) for at, value in zip(x, values, strict=True)],
-            x_label,
-        )
-        for position, (name, values) in enumerate(series.items())
+    marks = []
+    for position, (name, values) in enumerate(series.items()):
+        points = [(across(at), y(value), at, value) for at, value in zip(x, values, strict=True)]
+        marks.append(_series(name, position, points, x_label))
+    grey = [
+        _behind(name, [(across(at), y(value)) for at, value in zip(x, values, strict=True)])
+        for name, values in backdrop.items()
     ]
-    return chart(
-        title,
-        WIDTH,
-        top + _PLOT + _BOTTOM,
-        key,
-        text(clipped(y_label, WIDTH), 0, top - 16, colour="muted"),
-        _axes(y, y_ticks, across, top, x_label),
-        *(
-            _behind(name, [(across(at), y(value)) for at, value in zip(x, values, strict=True)])
-            for name, values in backdrop.items()
-        ),
-        *reversed(marks),
-    )
+    words = text(clipped(y_label, WIDTH), 0, top - 16, colour="muted")
+    axes = _axes(y, y_ticks, across, top, x_label)
+    return chart(title, WIDTH, top + _PLOT + _BOTTOM, key, words, axes, *grey, *reversed(marks))
 
 
 def _axes(y: Scale, y_ticks: list[float], across: Scale, top: float, x_label: str) -> Markup:
