@@ -75,8 +75,10 @@ class EvaluateParams(Group):
 
 
 class AuditParams(Group):
-    """What the audit of training labels lists."""
+    """What the audit of training labels goes by, and what it lists."""
 
+    ranking: Literal["last", "epochs"]
+    folds: Annotated[int, Ge(2), Le(100)] | None
     most: Count
 
 
@@ -169,6 +171,11 @@ def _conflicts(params: Params) -> list[str]:
             "to do with each other; it must be frame"
         )
     problems += _layout_conflicts(params.index, params.align)
+    if params.audit.folds is not None and params.audit.ranking == "epochs":
+        problems.append(
+            f"audit.folds is {params.audit.folds}, whose networks judge faces that they never learned from: there are "
+            "no epochs to rank by; set audit.ranking to last, or audit.folds to null"
+        )
     if params.align.max_gap < params.extract.stride:
         problems.append(
             f"align.max_gap is {params.align.max_gap} but only every {params.extract.stride}th frame is stored "

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.contract import DROP_COLUMNS, MISMATCH_COLUMNS, SAMPLE_COLUMNS, Drop
+from pipeline.contract import DROP_COLUMNS, MISMATCH_COLUMNS, SAMPLE_COLUMNS, Drop, sample_key
 from pipeline.files import digest_of
 from pipeline.tables import write_table
+from train.report.revision import Revision
 
 CLASSES = ["Neutral", "Ärger & Wut", "<script>alert(1)</script>", "Quote\"'s"]
 HOSTILE_VIDEO = '"><img src=x onerror=alert(1)>é'
@@ -27,10 +28,18 @@ PARAMS: dict[str, Any] = {
     "noise_rate": 0.0,
     "noise_unit": "segment",
     "init": None,
+    "epochs": 3,
+    "rampup": 2.0,
+    "lambda_max": 0.9,
+    "index": {"layout": "affwild2"},
     "report": {"faces_per_class": 3},
     "shard": {"effective_beta": 0.999},
 }
-RUN = {"manifest_sha256": "0123abcd" * 8, "versions": {"torch": "2.14.1", "opencv": "4.14.0"}}
+RUN = {
+    "manifest_sha256": "0123abcd" * 8,
+    "versions": {"torch": "2.14.1", "opencv": "4.14.0"},
+    "revision": Revision("beef" * 10, ("train/<b>loop</b>.py",)),
+}
 VOID = {"meta", "link", "img", "br", "wbr"}
 
 
@@ -83,24 +92,35 @@ def jpeg(seed: int) -> bytes:
 
 
 def write_shard(path: Path, samples: pd.DataFrame) -> None:
-    """Pictures of these samples in a tar; fills in their offsets and sizes."""
+    """These samples in a tar, whole; fills in their offsets and sizes."""
     with tarfile.open(path, "w") as archive:
-        for position, key in enumerate(samples["key"]):
-            content = jpeg(position)
-            member = tarfile.TarInfo(f"{key}.jpg")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+        for position, (key, label) in enumerate(zip(samples["key"], samples["label"], strict=True)):
+            record = json.dumps(record_of(position)).encode()
+            for name, content in (("jpg", jpeg(position)), ("cls", str(label).encode()), ("json", record)):
+                member = tarfile.TarInfo(f"{key}.{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
     with tarfile.open(path) as archive:
-        members = archive.getmembers()
+        members = [member for member in archive.getmembers() if member.name.endswith(".jpg")]
     samples["offset"] = [member.offset_data for member in members]
     samples["size"] = [member.size for member in members]
     samples["shard"] = path.name
 
 
+def record_of(position: int) -> dict[str, Any]:
+    """What is known of a sample: its numbers tell its position."""
+    return {
+        "box": [0.0, 0.0, 40.0 + position, 40.0 + position],
+        "probability": 0.9 + position / 100,
+        "pose": None if position == 3 else {"yaw": float(position), "pitch": -1.0, "roll": 2.0},
+        "quality": {"brightness": 100.0 + position, "sharpness": 10.0 * position, "interocular": None},
+    }
+
+
 def sample_rows(split: str, labels: list[int], videos: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "key": [f"{split}_{position:06d}" for position in range(len(labels))],
+            "key": [sample_key(trial, 7 * position) for position, trial in enumerate(videos)],
             "split": split,
             "trial": videos,
             "video": videos,

@@ -39,6 +39,8 @@ def review_project(folder: Path, suspects: int = 24) -> Path:
             "score": [1 - place / 100 for place in range(len(train))],
             "confidence": 0.6,
             "agreement": 1.0,
+            "course": 0.7,
+            "confident": 1.0,
         }
     )
     for name in SEVEN:

@@ -79,3 +79,16 @@ def test_suspects_are_stretches_in_the_order_of_suspicion() -> None:
     other = Opinion.of(probabilities_knc[:, mixed])
     again = suspects(samples.iloc[mixed], other, judged(samples.iloc[mixed], other), dataset="demo", classes=NAMES)
     pd.testing.assert_frame_equal(again, listed)
+
+
+def test_the_course_of_training_ranks_and_flags_where_it_is_known() -> None:
+    samples = table(("x", "aabb"), ("y", "cc"))
+    opinion = Opinion.of(np.full((2, 6, 4), 0.25) + 0.1 * np.eye(4)[[0, 0, 0, 0, 2, 2]])
+    margin_n = np.array([0.9, 0.7, -0.5, np.nan, np.nan, np.nan], np.float32)
+    last = judged(samples, opinion, margin_n)
+    assert last["course"].tolist() == pytest.approx([0.1, 0.1, 0.75, 0.75, np.nan, np.nan], nan_ok=True)
+    assert last["score"].equals(judged(samples, opinion)["score"]) and judged(samples, opinion)["course"].isna().all()
+    found = judged(samples, opinion, -margin_n, ranking="epochs")
+    assert found["score"].tolist() == pytest.approx([0.9, 0.9, 0.25, 0.25, *last["score"].tolist()[4:]])
+    assert found["flagged"].tolist() == [True, True, False, False, False, False]
+    assert (found["suggested"] != samples["label"])[:2].all()

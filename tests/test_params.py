@@ -26,6 +26,7 @@ NULLABLE = {
     "devices",
     "micro_batch",
     "index.noise_list",
+    "audit.folds",
     *(f"engine.{key}" for key in ("timeout_s", "memory_gb", "address", "cluster")),
 }
 Raw = dict[str, Any]

@@ -6,14 +6,17 @@ by the mean of the networks' opinions over it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from train.second_opinion import confidently_wrong
 from train.suspects import suspect_columns
 
 Probabilities = NDArray[np.float64]
+Ranking = Literal["last", "epochs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,32 +65,65 @@ def suspicion(probabilities_nc: Probabilities, votes_nc: Probabilities, labels: 
     rows = np.arange(len(labels))
     margins = []
     for values_nc in (probabilities_nc, votes_nc):
-        others = values_nc.copy()
-        others[rows, labels] = -np.inf
-        margins.append((1 + others.max(axis=1) - values_nc[rows, labels]) / 2)
+        margins.append((1 + _without(values_nc, labels).max(axis=1) - values_nc[rows, labels]) / 2)
     mean: Probabilities = 0.5 * (margins[0] + margins[1])
     return mean
 
 
-def judged(samples: pd.DataFrame, opinion: Opinion) -> pd.DataFrame:
-    """A row a sample, in the given order: `stretch`, `score`, `flagged`, `suggested` (a class index).
+def judged(
+    samples: pd.DataFrame, opinion: Opinion, margin_n: NDArray[np.floating] | None = None, *, ranking: Ranking = "last"
+) -> pd.DataFrame:
+    """A row a sample: `stretch`, `score`, `flagged`, `suggested` (a class index), `course`, `confident`.
 
-    Flagged is where the ensemble prefers another class for the stretch as a whole.
+    Flagged is where another class is preferred for the stretch as a whole: by the ensemble, or with `ranking` `epochs`
+    on the average of all epochs. `course` is how likely the label is wrong by its margin over the epochs, in [0, 1];
+    NaN where nobody recorded it. `confident` is what confident learning says of the single sample.
 
     Args:
         samples: has `trial`, `frame_index` and `label`.
         opinion: of these samples, in their order.
+        margin_n: the mean margin of each over the epochs (`history.Course`), if that is known.
+        ranking: what `score` and `flagged` go by; where there is no margin, by the last epoch all the same.
     """
     labels, stretch_n = samples["label"].to_numpy(np.int64), stretches(samples)
     mean_nc, votes_nc = pooled(opinion.probabilities_nc, stretch_n), pooled(opinion.votes_nc, stretch_n)
+    score_n, suggested_n = suspicion(mean_nc, votes_nc, labels), mean_nc.argmax(axis=1)
+    flagged_n = suggested_n != labels
+    course_n = _course(margin_n, stretch_n)
+    if ranking == "epochs":
+        known_n = np.isfinite(course_n)
+        flagged_n = np.where(known_n, course_n > 0.5, flagged_n)
+        score_n = np.where(known_n, course_n, score_n)
+        suggested_n = np.where(flagged_n, _without(mean_nc, labels).argmax(axis=1), suggested_n)
     return pd.DataFrame(
         {
             "stretch": stretch_n,
-            "score": suspicion(mean_nc, votes_nc, labels),
-            "flagged": mean_nc.argmax(axis=1) != labels,
-            "suggested": mean_nc.argmax(axis=1),
+            "score": score_n,
+            "flagged": flagged_n,
+            "suggested": suggested_n,
+            "course": course_n,
+            "confident": confidently_wrong(opinion.probabilities_nc, labels),
         }
     )
+
+
+def _course(margin_n: NDArray[np.floating] | None, stretch_n: NDArray[np.int64]) -> Probabilities:
+    """The mean margin of each sample's stretch, as suspicion: 0 for 1, 1 for -1; samples never shown do not count."""
+    if margin_n is None:
+        return np.full(len(stretch_n), np.nan)
+    known_n = np.isfinite(margin_n)
+    told_n2 = np.stack([np.where(known_n, (1 - margin_n) / 2, 0.0), known_n], axis=1, dtype=np.float64)
+    mean_n2 = pooled(told_n2, stretch_n)
+    with np.errstate(invalid="ignore"):
+        course_n: Probabilities = mean_n2[:, 0] / mean_n2[:, 1]
+    return course_n
+
+
+def _without(values_nc: Probabilities, labels: NDArray[np.int64]) -> Probabilities:
+    """A copy in which no sample's own label can be the largest."""
+    others_nc = values_nc.copy()
+    others_nc[np.arange(len(labels)), labels] = -np.inf
+    return others_nc
 
 
 def suspects(
@@ -114,6 +150,8 @@ def suspects(
         samples=by_stretch.size(),
         given=[classes[label] for label in first["label"]],
         suggested=[classes[label] for label in first["suggested"]],
+        course=by_stretch["course"].first(),
+        confident=by_stretch["confident"].mean(),
         **by_stretch[list(classes)].mean(),
     )
     table["confidence"] = [row[row["suggested"]] for _, row in table.iterrows()]

@@ -25,7 +25,7 @@ def student_of(networks: Networks) -> bytes:
 
 
 def publish(folder: Path, weights: dict[str, bytes], description: dict[str, Any]) -> None:
-    """Weights by name (`last`, `best`, `student`), and what is needed to build the networks and to feed them."""
+    """Weights by name (`last`, `best`, `student`) and the history, and what is needed to build the networks."""
     for name, content in weights.items():
         with files.publishing(folder / f"{name}.safetensors") as stream:
             stream.write(content)

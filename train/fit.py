@@ -9,18 +9,17 @@ from typing import Any
 import torch
 
 from pipeline.contract import UserError
-from pipeline.files import digest_file
 from pipeline.progress import Progress, duration
-from pipeline.shards.manifest import MANIFEST, read_manifest
 from pipeline.stage import SignalledError
-from train import checkpoint, loop, metrics
-from train.compute import MEAN, STD
+from train import checkpoint, loop
+from train.description import description
+from train.history import HISTORY, History
 from train.interruption import Interruption
 from train.run import Run, class_weights, effective_frequencies, epoch_batches, told_mix
 from train.schedules import learning_rate
 from train.snapshots import Position, Snapshots
-from train.splits import Split
 from train.tally import Tally
+from train.validation import validate
 
 
 @dataclass(kw_only=True)
@@ -30,19 +29,21 @@ class _Training:
     run: Run
     snapshots: Snapshots | None
     interruption: Interruption
+    history: History
     position: Position = field(default_factory=Position)
     best: bytes | None = None
     saved_s: float = field(default_factory=time.monotonic)
 
 
 def fit(
-    run: Run, models: Path, *, snapshots: Snapshots | None = None, interruption: Interruption | None = None
+    run: Run, models: Path | None, *, snapshots: Snapshots | None = None, interruption: Interruption | None = None
 ) -> list[dict[str, Any]]:
     """Trains all epochs that are left, then publishes last and best weights and their description.
 
     Args:
         run: as it is at its start; a snapshot is loaded into it.
-        models: folder of the weights; only the first rank writes there.
+        models: folder of the weights; only the first rank writes there. None publishes nothing: the networks of the
+            run are those of the last epoch.
         snapshots: where the run's state is kept and found; None keeps none.
         interruption: says when to end early.
 
@@ -52,7 +53,12 @@ def fit(
     Raises:
         SignalledError: when interrupted, after the step under way was finished and a snapshot taken.
     """
-    training = _Training(run=run, snapshots=snapshots, interruption=interruption or Interruption())
+    training = _Training(
+        run=run,
+        snapshots=snapshots,
+        interruption=interruption or Interruption(),
+        history=History.empty(len(run.train.labels), run.epochs),
+    )
     rates = [group["lr"] for group in run.learner.optimizer.param_groups]
     _resume(training)
     _tell_frequencies(run)
@@ -64,7 +70,7 @@ def fit(
             _finish_epoch(training, progress)
             if training.position.epoch < run.epochs:
                 _end_if_asked(training, training.interruption.number)
-    if run.learner.ranks.is_first:
+    if models is not None and run.learner.ranks.is_first:
         _publish(training, models)
     return training.position.rows
 
@@ -74,6 +80,8 @@ def _finish_epoch(training: _Training, progress: Progress) -> None:
     run, position = training.run, training.position
     began_s, before_s = time.monotonic(), position.seconds
     left = epoch_batches(run, position.epoch)[position.batch :]
+    if not position.batch:
+        training.history.begin(position.epoch)
     shares = run.train_stream.batches(position.epoch, [run.learner.ranks.share(batch) for batch in left])
     batches = zip(left, shares, strict=True)
     steps = loop.train_batches(
@@ -83,6 +91,7 @@ def _finish_epoch(training: _Training, progress: Progress) -> None:
         epoch=position.epoch,
         class_weights_c=class_weights(run),
         truth_n=run.train.truth,
+        history=training.history,
     )
     for measured in steps:
         position.tally.add(measured)
@@ -133,17 +142,18 @@ def _end_if_asked(training: _Training, number: float) -> None:
 def _save(training: _Training) -> None:
     random = training.run.learner.ranks.everyone(_random_state())
     if training.snapshots and training.run.learner.ranks.is_first:
-        training.snapshots.save(training.position, _state(training.run) | {"random": random})
+        training.snapshots.save(training.position, _state(training) | {"random": random})
     training.saved_s = time.monotonic()
 
 
-def _state(run: Run) -> dict[str, Any]:
-    learner = run.learner
+def _state(training: _Training) -> dict[str, Any]:
+    learner = training.run.learner
     return {
         "networks": learner.networks.state_dict(),
         "method": learner.method.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scaler": learner.scaler.state_dict(),
+        "history": training.history.state(),
     }
 
 
@@ -160,6 +170,7 @@ def _resume(training: _Training) -> None:
     training.position = snapshot.position
     training.best = None if snapshot.best is None else snapshot.best.read_bytes()
     _load(run, snapshot.state)
+    training.history.load(snapshot.state["history"])
     if ranks.is_first:
         position, ago = snapshot.position, duration(snapshot.age_s)
         print(f"train: goes on after batch {position.batch} of epoch {position.epoch + 1}, saved {ago} ago", flush=True)
@@ -189,62 +200,12 @@ def _tell_frequencies(run: Run) -> None:
     print("\n".join(f"train: {line}" for line in lines), flush=True)
 
 
-def validate(run: Run) -> dict[str, float]:
-    """Macro-F1 and accuracy of the ensemble on the validation split, and macro-F1 of each network and of a student."""
-    learner = run.learner
-    probabilities_knc = loop.predict_split(
-        learner.networks,
-        run.val_stream,
-        len(run.val.labels),
-        batch_size=run.params.batch_size,
-        compute=learner.compute,
-        ranks=learner.ranks,
-    )
-    networks = learner.networks
-    ensemble = _scores(run.val, probabilities_knc[: networks.size].mean(0))
-    names = [f"val_f1_{number}" for number in range(1, networks.size + 1)]
-    names += ["val_f1_student"] * networks.student
-    each = {name: _scores(run.val, said_nc).f1 for name, said_nc in zip(names, probabilities_knc, strict=True)}
-    return {"val_f1": ensemble.f1, "val_accuracy": ensemble.accuracy} | each
-
-
-def _scores(split: Split, probabilities_nc: loop.Probabilities) -> metrics.Scores:
-    return metrics.scores(metrics.confusion(split.labels, probabilities_nc.argmax(-1), split.classes))
-
-
 def _publish(training: _Training, models: Path) -> None:
-    """Last and best weights under their names, and their description."""
+    """Last and best weights under their names, how each sample was taken, and a description."""
     networks = training.run.learner.networks
     last = checkpoint.weights_of(networks)
     weights = {"last": last, "best": training.best or last}
+    weights[HISTORY] = training.history.content(training.position.epoch)
     if networks.student:
         weights["student"] = checkpoint.student_of(networks)
     checkpoint.publish(models, weights, description(training.run, training.position))
-
-
-def description(run: Run, position: Position) -> dict[str, Any]:
-    """What `load_networks` and any other program need to use the weights."""
-    params = run.params
-    manifest = read_manifest(run.train.reader.folder)
-    return {
-        "dataset": params.dataset,
-        "method": params.method,
-        "networks": params.networks,
-        "student": run.learner.networks.student,
-        "backbone": params.backbone,
-        "classes": manifest["classes"],
-        "seed": params.seed,
-        "input": {
-            "width": params.image_size,
-            "height": params.image_size,
-            "channels": "RGB",
-            "template_scale": manifest["params"]["align"]["template_scale"],
-            "mean": MEAN,
-            "std": STD,
-        },
-        "prediction": "arg max of the mean of the networks' softmax",
-        "epochs": len(position.rows),
-        "best_epoch": position.best_epoch,
-        "shards": digest_file(run.train.reader.folder / MANIFEST),
-        "mix": params.mix,
-    }

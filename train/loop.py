@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.contract import UserError
 from train.compute import Compute
+from train.history import History
 from train.methods import Given
 from train.networks import Networks
 from train.ranks import Ranks
@@ -28,6 +29,7 @@ def train_batches(
     epoch: int,
     class_weights_c: Tensor | None,
     truth_n: NDArray[np.int64] | None = None,
+    history: History | None = None,
 ) -> Iterator[Measured]:
     """Takes a step on every batch.
 
@@ -38,6 +40,7 @@ def train_batches(
         epoch: from 0.
         class_weights_c: for the supervision, or None.
         truth_n: true classes by position where given ones may be wrong, for measuring alone.
+        history: is told what the networks say of each sample.
 
     Yields:
         What `tally.measures` found in the batch, after its step.
@@ -57,6 +60,8 @@ def train_batches(
             losses, outputs = learn(learner, batch.pictures_bchw, given)
         except torch.OutOfMemoryError as error:
             raise UserError(_out_of_memory(error, len(batch.pictures_bchw), learner.micro_batch)) from None
+        if history is not None:
+            history.note(outputs, given)
         yield measures(losses, outputs, given, truth_n)
 
 

@@ -1,8 +1,8 @@
 """What a training run is made of: verified data, networks, method, and the digest of all that determines its result."""
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,14 @@ class Run:
         return self.params.epochs + (self.params.compat == "original")
 
 
-def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, feed: Feed | None = None) -> Run:
+def prepare(
+    params: TrainParams,
+    folder: Path,
+    *,
+    ranks: Ranks | None = None,
+    feed: Feed | None = None,
+    held_out: Collection[str] = (),
+) -> Run:
     """Verifies the shards, opens both splits, and builds networks, method and optimiser.
 
     Args:
@@ -60,6 +67,7 @@ def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, fe
         folder: of the shard set.
         ranks: who trains together.
         feed: what brings the shards, verified, if they are streamed; `folder` is its folder then.
+        held_out: training videos that are not learned from.
     """
     ranks = ranks or Ranks()
     for each in (folder, *other_sets(folder, params.mix).values()) if feed is None else ():
@@ -67,6 +75,8 @@ def prepare(params: TrainParams, folder: Path, *, ranks: Ranks | None = None, fe
     classes = len(read_manifest(folder)["classes"])
     train, sources = training_split(params, folder, classes, feed=feed)
     val = open_split(folder, "val", classes, feed=feed)
+    if held_out:
+        train = replace(train, learned_n=~train.reader.samples["video"].isin(held_out).to_numpy())
     torch.manual_seed(params.seed + ranks.rank)
     return Run(
         params=params,
@@ -148,6 +158,8 @@ def epoch_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
     if run.sources:
         return _mixed_batches(run, epoch)
     windows = epoch_windows(run.train.reader.samples["shard"].to_numpy(object), seed=params.seed, epoch=epoch)
+    if (learned_n := run.train.learned_n) is not None:
+        windows = [window[learned_n[window]] for window in windows]
     order = np.concatenate(windows)
     if params.balance == "oversample":
         order = oversampled(windows, run.train.labels, seed=params.seed, epoch=epoch)
@@ -164,6 +176,8 @@ def _mixed_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
         seed=params.seed,
         epoch=epoch,
     )
+    if (learned_n := run.train.learned_n) is not None:
+        order = order[learned_n[order]]
     return split_batches(order, batch_size=params.batch_size, iterations=iterations)
 
 
@@ -206,6 +220,7 @@ def run_key(run: Run) -> str:
         asked,
         [digest_file(each / MANIFEST) for each in (folder, *other_sets(folder, params.mix).values())],
         [None if name is None else digest_file(Path(name)) for name in _files(params)],
+        None if run.train.learned_n is None else np.packbits(run.train.learned_n).tobytes().hex(),
         [[device.type for device in compute.devices], run.learner.ranks.size, torch.__version__],
         _code(name for name in sys.modules if name.split(".")[0] in ("pipeline", "train")),
     )

@@ -19,11 +19,15 @@ from train.mixing import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for."""
+    """The faces of one split, the labels that are given for them, and the true ones where noise was asked for.
+
+    `learned_n` is True for the samples that are learned from; None: all of them.
+    """
 
     reader: ShardReader | JoinedReader
     labels: NDArray[np.int64]
     classes: int
+    learned_n: NDArray[np.bool_] | None = None
 
     @property
     def truth(self) -> NDArray[np.int64] | None:
@@ -33,8 +37,9 @@ class Split:
 
     @property
     def counts(self) -> list[int]:
-        """Samples a class."""
-        return [int(count) for count in np.bincount(self.labels, minlength=self.classes)]
+        """Samples a class, of those that are learned from."""
+        labels = self.labels if self.learned_n is None else self.labels[self.learned_n]
+        return [int(count) for count in np.bincount(labels, minlength=self.classes)]
 
 
 def open_split(folder: Path, split: str, classes: int, *, feed: Feed | None = None) -> Split:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.contract import UserError
+from pipeline.params import Params
 
 PRETRAINED = Path("models/pretrained")
 """Networks to start from, if there are any."""
@@ -17,6 +18,13 @@ _WEIGHTS = PRETRAINED / "last.safetensors"
 def tell_start(epochs: int) -> None:
     """Publishes START: the number of epochs of pre-training, and the digest of its weights if there are any."""
     files.write_json(START, {"epochs": epochs} | ({"weights": files.digest_file(_WEIGHTS)} if epochs else {}))
+
+
+def started(params: Params) -> Params:
+    """The parameters with the weights of the stage pretrain as `init`, if that stage makes any."""
+    if not params.pretrain.epochs:
+        return params
+    return params.model_copy(update={"init": str(pretrained_weights())})
 
 
 def pretrained_weights() -> Path:

@@ -73,7 +73,8 @@ def oversampled(
     Shuffled over all windows, every shard would be read all the time (docs/decisions/060).
     """
     generator = np.random.default_rng([seed, epoch, 1])
-    order, classes = np.concatenate(windows), np.unique(labels)
+    order = np.concatenate(windows)
+    classes = np.unique(labels[order])
     window_of = np.empty(len(labels), np.int64)
     window_of[order] = np.repeat(np.arange(len(windows)), [len(window) for window in windows])
     count = len(order) if count is None else count

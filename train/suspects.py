@@ -22,6 +22,8 @@ _FIXED = {
     "score": "double",
     "confidence": "double",
     "agreement": "double",
+    "course": "double",
+    "confident": "double",
 }
 
 
@@ -30,7 +32,9 @@ def suspect_columns(classes: Sequence[str]) -> dict[str, str]:
 
     `samples` of its frames are in the training set. `score` in [0, 1] says how likely the label is wrong. `suggested`
     is the ensemble's class, `confidence` its mean probability of that class, `agreement` the mean share of networks
-    that name it. Then follows the ensemble's mean probability of every class under its name.
+    that name it. `course` in [0, 1] says how likely the label is wrong by the course of training, empty where nobody
+    recorded it; `confident` is the share of its samples that confident learning names. Then follows the ensemble's mean
+    probability of every class under its name.
     """
     return _FIXED | dict.fromkeys(classes, "double")
 
@@ -45,7 +49,12 @@ def read_suspects(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     columns = suspect_columns(classes)
     kinds = {"string": "str", "int64": "int64", "double": "float64"}
     try:
-        table = pd.read_csv(path, keep_default_na=False, dtype={name: kinds[kind] for name, kind in columns.items()})
+        table = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values={"course": [""]},
+            dtype={name: kinds[kind] for name, kind in columns.items()},
+        )
         return table[list(columns)]
     except FileNotFoundError:
         raise UserError(f"{path} not found; make it with `dvc repro audit`") from None

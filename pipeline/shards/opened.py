@@ -33,15 +33,19 @@ class PictureFiles:
         Raises:
             DamagedPictureError: if the file is not there or too short, or if no JPEG begins and ends there.
         """
-        try:
-            content = pread(self._opened(name).fileno(), size, offset)
-        except OSError as error:
-            raise DamagedPictureError(error.strerror or str(error)) from None
+        content = self.stretch(name, offset, size)
         if len(content) < size:
             raise DamagedPictureError(f"ends after {len(content)} of {size} bytes")
         if not (content.startswith(JPEG_BEGINS) and content.endswith(JPEG_ENDS)):
             raise DamagedPictureError("not a JPEG")
         return content
+
+    def stretch(self, name: str, offset: int, size: int) -> bytes:
+        """These bytes of a file, fewer where it ends; raises `DamagedPictureError` if it cannot be read."""
+        try:
+            return pread(self._opened(name).fileno(), size, offset)
+        except OSError as error:
+            raise DamagedPictureError(error.strerror or str(error)) from None
 
     def close(self) -> None:
         """Closes every file; the next read opens its file again."""

@@ -1,6 +1,9 @@
 """Single samples of a shard set, by position."""
 
+import json
+import tarfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,11 @@ from pipeline.marks import MARK_COLUMNS
 from pipeline.shards.manifest import SAMPLES
 from pipeline.shards.opened import PictureFiles
 from pipeline.tables import narrowed
+from pipeline.tar import BLOCK
 from pipeline.video import Image
+
+_RECORD_MOST = 1 << 16
+"""Bytes behind a picture that are searched for its json."""
 
 
 class ShardReader:
@@ -88,7 +95,23 @@ class ShardReader:
         except DamagedPictureError as error:
             raise self._damaged(position, error) from None
 
-    def _damaged(self, position: int, error: DamagedPictureError) -> UserError:
+    def record(self, position: int) -> dict[str, Any]:
+        """What is known of a sample, its json; raises `UserError` naming shard and sample if it is not there."""
+        name = self._names[self._shards[position]]
+        begin = int(self._offsets[position]) + int(self._sizes[position])
+        begin += -begin % BLOCK  # members begin at blocks, and the picture's comes first
+        try:
+            behind = self._files.stretch(name, begin, _RECORD_MOST)
+            with tarfile.open(fileobj=BytesIO(behind), mode="r:") as archive:
+                for member in (archive.next(), archive.next()):
+                    if member is not None and member.name == f"{self.key(position)}.json":
+                        found: dict[str, Any] = json.loads(behind[member.offset_data :][: member.size])
+                        return found
+        except (DamagedPictureError, tarfile.TarError, ValueError) as error:
+            raise self._damaged(position, error) from None
+        raise self._damaged(position, ValueError("its json is not behind its picture"))
+
+    def _damaged(self, position: int, error: Exception) -> UserError:
         path = self.folder / self._names[self._shards[position]]
         return UserError(f"{path}: sample {self.key(position)}: {error}; run `cct verify {self.folder}`")
 

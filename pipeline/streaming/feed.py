@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.contract import UserError
 from pipeline.shards.manifest import read_manifest
+from pipeline.shards.reading import ShardReader
 from pipeline.store import WorkStore
 from pipeline.streaming import fetcher
 from pipeline.streaming.arrivals import SHARD, SHARDS
@@ -129,3 +132,17 @@ def cache_folder() -> Path:
     """Where streamed shards are kept: CCT_STREAM_CACHE, or a folder of the user's that all runs and clones share."""
     named = os.environ.get("CCT_STREAM_CACHE")
     return Path(named or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cct" / "shards")
+
+
+def visited(reader: ShardReader, positions: Sequence[int], feed: Feed | None) -> Iterator[int]:
+    """These positions one by one; the shard of each can be read until the next one is asked for, streamed or not.
+
+    Args:
+        reader: of the split; of `feed` if there is one.
+        positions: best in stored order, so that each shard comes once.
+        feed: what brings the shards, if they are streamed.
+    """
+    shards = [reader.shards(np.array([position])) for position in positions] if feed else []
+    for turn in feed.each(shards) if feed else range(len(positions)):
+        yield positions[turn]
+        reader.rest()

@@ -1,7 +1,23 @@
 """Charts as inline SVG: pure functions from numbers to markup, coloured by the page's CSS variables."""
 
 from train.charts.bars import bar_chart, interval_strip
+from train.charts.dots import Dot, dot_chart
 from train.charts.heatmap import heatmap
+from train.charts.histogram import Quantiles, spread_chart
 from train.charts.lines import line_chart
+from train.charts.reliability import Bin, reliability_diagram
+from train.charts.stack import stacked_columns
 
-__all__ = ["bar_chart", "heatmap", "interval_strip", "line_chart"]
+__all__ = [
+    "Bin",
+    "Dot",
+    "Quantiles",
+    "bar_chart",
+    "dot_chart",
+    "heatmap",
+    "interval_strip",
+    "line_chart",
+    "reliability_diagram",
+    "spread_chart",
+    "stacked_columns",
+]

@@ -2,28 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from train.charts.scale import Scale, ticks
 from train.charts.svg import WIDTH, chart, clipped, colour_of, dash_of, element, legend, line, text
 
 _LEFT, _RIGHT, _PLOT, _BOTTOM = 40.0, 8.0, 160.0, 40.0
 _DOTS = 60
 """Points are marked, and tell their value, up to so many a series."""
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """A linear map of values to lengths."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 def line_chart(
@@ -33,6 +20,7 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
+    behind: Mapping[str, Sequence[float]] | None = None,
 ) -> Markup:
     """Draws each series over x; the vertical axis includes 0.
 
@@ -42,48 +30,32 @@ def line_chart(
         title: the accessible name.
         x_label: below the horizontal axis.
         y_label: above the vertical axis.
+        behind: more series, to compare with: thin, grey, without dots, their names beside the lines.
     """
     names = list(series)
     key, top = legend(names, WIDTH) if len(names) > 1 else (Markup(""), 0.0)
     top += 30
-    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    backdrop = behind or {}
+    finite = [value for values in (*series.values(), *backdrop.values()) for value in values if math.isfinite(value)]
     if not finite or not x:
         return chart(title, WIDTH, 60, text("no values", 0, 34, colour="muted"))
     y_ticks = ticks(min(0.0, *finite), max(0.0, *finite))
-    y = _Scale(y_ticks[0], y_ticks[-1], top + _PLOT, top)
-    across = _Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, _LEFT, WIDTH - _RIGHT)
-    marks = [
-        _series(
-            name,
-            position,
-            [(across(at), y(value), at, value) for at, value in zip(x, values, strict=True)],
-            x_label,
-        )
-        for position, (name, values) in enumerate(series.items())
+    y = Scale(y_ticks[0], y_ticks[-1], top + _PLOT, top)
+    across = Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, _LEFT, WIDTH - _RIGHT)
+    marks = []
+    for position, (name, values) in enumerate(series.items()):
+        points = [(across(at), y(value), at, value) for at, value in zip(x, values, strict=True)]
+        marks.append(_series(name, position, points, x_label))
+    grey = [
+        _behind(name, [(across(at), y(value)) for at, value in zip(x, values, strict=True)])
+        for name, values in backdrop.items()
     ]
-    return chart(
-        title,
-        WIDTH,
-        top + _PLOT + _BOTTOM,
-        key,
-        text(clipped(y_label, WIDTH), 0, top - 16, colour="muted"),
-        _axes(y, y_ticks, across, top, x_label),
-        *reversed(marks),
-    )
+    words = text(clipped(y_label, WIDTH), 0, top - 16, colour="muted")
+    axes = _axes(y, y_ticks, across, top, x_label)
+    return chart(title, WIDTH, top + _PLOT + _BOTTOM, key, words, axes, *grey, *reversed(marks))
 
 
-def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> list[float]:
-    """Round numbers, evenly spaced, that enclose [low, high]: at least two, about `count` + 1."""
-    high = high if high > low else low + (abs(low) or 1.0)
-    power = 10.0 ** math.floor(math.log10((high - low) / count))
-    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power * 1.001 >= (high - low) / count)
-    if whole:
-        step = max(1.0, math.ceil(step))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{number * step:.6g}") for number in range(first, max(last, first + 1) + 1)]
-
-
-def _axes(y: _Scale, y_ticks: list[float], across: _Scale, top: float, x_label: str) -> Markup:
+def _axes(y: Scale, y_ticks: list[float], across: Scale, top: float, x_label: str) -> Markup:
     parts = []
     for tick in y_ticks:
         parts.append(line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "muted" if tick == 0 else "line"))
@@ -117,3 +89,18 @@ def _series(name: str, position: int, points: list[tuple[float, float, float, fl
     )
     shown = dots if len(dots) <= _DOTS else []
     return element("g", path, *shown, style=f"color:{colour_of(position)}")
+
+
+def _behind(name: str, points: list[tuple[float, float]]) -> Markup:
+    """A grey line with its name where it is half way up."""
+    middle = (min(y for _, y in points) + max(y for _, y in points)) / 2
+    at_x, at_y = min(points, key=lambda point: abs(point[1] - middle))
+    path = element(
+        "path",
+        element("title", name),
+        d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points),
+        fill="none",
+        stroke_width=1.2,
+        style="stroke:var(--muted);opacity:.55",
+    )
+    return element("g", path, text(name, at_x + 3, at_y - 3, colour="muted", font_size=9.5))

@@ -7,73 +7,14 @@ import pandas as pd
 
 from pipeline.contract import SPLITS, Drop
 from train.charts import bar_chart
+from train.pages import data_uri
 from train.report.inputs import ReportInputs
 from train.report.pictures import contact_sheet
+from train.report.quality import quality_section
+from train.report.reasons import BY_CHOICE, REASONS
 
 MOST_ROWS = 500
 """Longest table of trials; the CSV beside the shards has them all."""
-
-BY_CHOICE = (
-    Drop.LABEL_IGNORED,
-    Drop.CLASS_EXCLUDED,
-    Drop.EXCLUDED_BY_REVIEW,
-    Drop.NOT_SAMPLED,
-    Drop.VIDEO_WITHOUT_ANNOTATION,
-)
-"""Reasons that are a decision, not a defect."""
-
-REASONS = {
-    Drop.LABEL_IGNORED: (
-        "No label",
-        "The annotators marked these frames as having no usable expression (-1).",
-    ),
-    Drop.CLASS_EXCLUDED: (
-        "Class not in use",
-        "Their class is not among the classes asked for (index.classes).",
-    ),
-    Drop.NOT_SAMPLED: ("Between sampled frames", "Only every n-th frame is used (extract.stride)."),
-    Drop.EXCLUDED_BY_REVIEW: (
-        "Excluded in review",
-        "Somebody looked at them and excluded them (labels/overrides.csv).",
-    ),
-    Drop.LABEL_OUT_OF_RANGE: ("Unknown class number", "The label is a number that stands for no class."),
-    Drop.LABEL_UNREADABLE: ("Unreadable label", "The line in the annotation file is not a whole number."),
-    Drop.BEYOND_VIDEO: ("Beyond the video", "The annotation has more lines than the video has frames."),
-    Drop.FRAME_UNDECODABLE: ("Frame does not decode", "The video has this frame, but it is damaged or cut off."),
-    Drop.NO_FACE: ("No face found", "The detector saw no face in the frame, or none it was sure of."),
-    Drop.SUBJECT_NOT_FOUND: ("Another face only", "A face was seen, but not that of the annotated person."),
-    Drop.ANNOTATION_UNREADABLE: (
-        "Unreadable annotation",
-        "The annotation file could not be understood at all.",
-    ),
-    Drop.SPLIT_CONFLICT: (
-        "In two splits",
-        "The video is also in another split, which keeps it, so that nothing leaks.",
-    ),
-    Drop.DUPLICATE_VIDEO: (
-        "Same content in two splits",
-        "A video of another name and split has the same content; that split keeps it, so that nothing leaks.",
-    ),
-    Drop.DUPLICATE_PICTURE: (
-        "Same picture in two splits",
-        "An evaluation split holds the very same picture and keeps it, so that nothing leaks.",
-    ),
-    Drop.NO_MAJORITY: ("Voters disagree", "No class has more than half of the votes."),
-    Drop.PICTURE_MISSING: ("Picture missing", "There is a label, but no picture of that name or number."),
-    Drop.PICTURE_UNREADABLE: ("Unreadable picture", "The file is damaged, cut short, or no picture."),
-    Drop.VIDEO_MISSING: ("Video missing", "There is an annotation, but no video of that name."),
-    Drop.VIDEO_UNREADABLE: ("Unreadable video", "The video could not be opened, or not decoded to its end."),
-    Drop.VIDEO_WITHOUT_ANNOTATION: (
-        "Video without labels",
-        "There is a video, but no annotation (as in a test set).",
-    ),
-    Drop.COUNTS_DISAGREE: (
-        "Counts disagree",
-        "Annotation lines and video frames differ by more than allowed.",
-    ),
-    Drop.WORKER_FAILED: ("Processing failed", "An error stopped work on this video; the detail says which."),
-}
-"""What each reason is called on the page, and what it means."""
 
 
 def dataset_section(inputs: ReportInputs) -> dict[str, Any]:
@@ -92,6 +33,8 @@ def dataset_section(inputs: ReportInputs) -> dict[str, Any]:
         "samples": len(inputs.samples),
         "trials": len(inputs.trials),
         "disagreeing": _disagreeing(inputs.trials),
+        "quality": quality_section(inputs.quality, len(inputs.samples), classes),
+        "examples": _examples(inputs),
     }
 
 
@@ -156,6 +99,23 @@ def _reason_row(drops: pd.DataFrame, reason: str, splits: Sequence[str]) -> dict
     }
 
 
+def _examples(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Reasons with pictures, in the order of the table: the frames themselves, or faces that were kept."""
+    order = [str(reason) for reason in REASONS]
+    shown = sorted({*inputs.lost, *inputs.kept}, key=lambda name: order.index(name) if name in order else len(order))
+    return [
+        {
+            "name": _named(reason)[0],
+            "frames": [
+                {"address": data_uri(frame.jpeg), "words": f"{frame.trial}, frame {frame.frame_index}"}
+                for frame in inputs.lost.get(reason, [])
+            ],
+            "faces": [] if reason in inputs.lost else inputs.kept[reason],
+        }
+        for reason in shown
+    ]
+
+
 def _named(reason: str) -> tuple[str, str]:
     return REASONS[Drop(reason)] if reason in set(Drop) else (reason, "")
 
@@ -168,9 +128,27 @@ def _dropped_trials(drops: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} | {"name": _named(row["reason"])[0]} for row in rows]
 
 
-def _disagreeing(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trials whose rows are not as many as the video's frames: as decoded, else as its header declares."""
+def _disagreeing(trials: pd.DataFrame) -> dict[str, Any]:
+    """Trials whose rows are not as many as the video's frames (as decoded, else as declared): how many, by how much."""
     frames = trials["decoded_frames"] if "decoded_frames" in trials else trials["declared_frames"]
-    compared = trials.assign(frames=frames, surplus=trials["rows"] - frames, action=trials.get("action", ""))
-    rows = compared[compared["surplus"] != 0].to_dict("records")
-    return [{str(key): value for key, value in row.items()} for row in rows]
+    known = {name: trials.get(name, "") for name in ("action", "note", "undecodable_frames")}
+    compared = trials.assign(frames=frames, surplus=trials["rows"] - frames, **known)
+    odd = compared[(compared["surplus"] != 0) | (compared["undecodable_frames"] != "")]
+    ranked = odd.sort_values("surplus", key=lambda column: -column.abs(), kind="stable")
+    surplus = compared["surplus"]
+    kinds = {
+        "as many rows as frames": surplus == 0,
+        "one row too many": surplus == 1,
+        "more than one too many": surplus > 1,
+        "fewer rows than frames": surplus < 0,
+    }
+    rows = ranked.head(MOST_ROWS).to_dict("records")
+    return {
+        "trials": len(odd),
+        "kinds": [{"name": name, "trials": int(chosen.sum())} for name, chosen in kinds.items()],
+        "rows": [
+            {str(key): value for key, value in row.items()} | {"lost": len(str(row["undecodable_frames"]).split())}
+            for row in rows
+        ],
+        "beyond": max(0, len(odd) - MOST_ROWS),
+    }

@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 
 from pipeline import files, tables
-from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, TRIAL_COLUMNS, UserError
+from pipeline.contract import DROP_COLUMNS, SAMPLE_COLUMNS, STILL_LAYOUTS, TRIAL_COLUMNS, Paths, UserError
 from pipeline.shards.manifest import SAMPLES, read_manifest
 from pipeline.statistics import balance_report
 from pipeline.streaming.feed import Feed
-from train.report.pictures import confident_mistakes, contact_sheet, thumbnails
+from train.report.examples import LostFrame, kept_faces, lost_frames
+from train.report.pictures import Face, confident_mistakes, contact_sheet, thumbnails
+from train.report.quality import read_quality
+from train.report.reasons import BY_CHOICE
 
 PREDICTION_COLUMNS = {
     "key": "string",
@@ -43,6 +46,9 @@ class ReportInputs:
         params: all parameters, nested by group.
         run: `manifest_sha256` and `versions`.
         pictures: small JPEGs by sample key; a face without one is shown as a blank.
+        quality: as `quality.read_quality` gives it.
+        kept: by reason for leaving out, faces that were kept of the trials concerned.
+        lost: by reason, frames that were left out, where this machine has them.
     """
 
     manifest: Mapping[str, Any]
@@ -56,14 +62,34 @@ class ReportInputs:
     params: Mapping[str, Any]
     run: Mapping[str, Any]
     pictures: Mapping[str, bytes]
+    quality: pd.DataFrame
+    kept: Mapping[str, list[Face]]
+    lost: Mapping[str, list[LostFrame]]
+
+    @property
+    def is_of_stills(self) -> bool:
+        """Whether the samples are pictures by themselves, so that no frames and videos are to be spoken of."""
+        return (self.params.get("index") or {}).get("layout") in STILL_LAYOUTS
 
 
 def load_inputs(
-    shard_set: Path, results: Path, *, params: Mapping[str, Any], run: Mapping[str, Any], feed: Feed | None = None
+    shard_set: Path,
+    results: Path,
+    *,
+    params: Mapping[str, Any],
+    run: Mapping[str, Any],
+    local: Paths | None = None,
+    feed: Feed | None = None,
 ) -> ReportInputs:
     """Reads the tables of a shard set and of `results/`, and the faces that the page will show.
 
-    A `feed` brings the shards, if they are streamed.
+    Args:
+        shard_set: folder of the shards.
+        results: folder of the results.
+        params: all parameters.
+        run: as in `ReportInputs`.
+        local: where frames that were left out may still lie.
+        feed: what brings the shards, if they are streamed.
 
     Raises:
         UserError: naming a file that is absent, damaged or lacks a column.
@@ -72,12 +98,14 @@ def load_inputs(
     samples = tables.read_table(shard_set / SAMPLES, SAMPLE_COLUMNS)
     predictions = tables.read_table(results / "predictions.parquet", PREDICTION_COLUMNS)
     sheet = contact_sheet(samples, len(manifest["classes"]), params["report"]["faces_per_class"])
-    shown = [face.key for row in sheet for face in row]
+    drops = _read_csv(shard_set / "drops.csv", DROP_COLUMNS)
+    kept = kept_faces(drops, samples, sorted(set(drops["reason"]) - set(BY_CHOICE)))
+    shown = [face.key for row in (*sheet, *kept.values()) for face in row]
     shown += [mistake.face.key for mistake in confident_mistakes(predictions, samples)]
     return ReportInputs(
         manifest=manifest,
         samples=samples,
-        drops=_read_csv(shard_set / "drops.csv", DROP_COLUMNS),
+        drops=drops,
         trials=_read_csv(shard_set / "trials.csv", TRIAL_COLUMNS),
         balance=balance_report(samples, manifest["classes"], effective_beta=params["shard"]["effective_beta"]),
         training=_read_csv(results / "training.csv", dict.fromkeys(TRAINING_COLUMNS, "double")),
@@ -86,6 +114,9 @@ def load_inputs(
         params=params,
         run=run,
         pictures=thumbnails(shard_set, shown, feed=feed),
+        quality=read_quality(shard_set, feed=feed),
+        kept=kept,
+        lost=lost_frames(local, drops) if local else {},
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.images import encode_jpeg, shrink
 from pipeline.shards.reading import ShardReader
-from pipeline.streaming.feed import Feed
+from pipeline.streaming.feed import Feed, visited
 
 SIDE, QUALITY = 96, 80
 """Of a shown face, in pixels, and of its JPEG."""
@@ -44,7 +44,7 @@ def contact_sheet(samples: pd.DataFrame, classes: int, per_class: int) -> list[l
     train = samples[samples["split"] == "train"]
     turn = train.groupby(["label", "video"]).cumcount()
     in_turn = train.iloc[turn.argsort(kind="stable")]
-    return [_faces(in_turn[in_turn["label"] == label].head(per_class)) for label in range(classes)]
+    return [faces_of(in_turn[in_turn["label"] == label].head(per_class)) for label in range(classes)]
 
 
 def confident_mistakes(predictions: pd.DataFrame, samples: pd.DataFrame, most: int = MISTAKES) -> list[Mistake]:
@@ -53,13 +53,12 @@ def confident_mistakes(predictions: pd.DataFrame, samples: pd.DataFrame, most: i
     ranked = wrong.sort_values(["confidence", "key"], ascending=[False, True], kind="stable")
     chosen = ranked.drop_duplicates(["video", "label", "prediction"]).head(most)
     placed = chosen.merge(samples[["key", "frame_index"]], on="key", validate="one_to_one")
-    return [
-        Mistake(face=face, prediction=int(prediction), confidence=float(confidence))
-        for face, prediction, confidence in zip(_faces(placed), placed["prediction"], placed["confidence"], strict=True)
-    ]
+    told = zip(faces_of(placed), placed["prediction"], placed["confidence"], strict=True)
+    return [Mistake(face=face, prediction=int(said), confidence=float(confidence)) for face, said, confidence in told]
 
 
-def _faces(rows: pd.DataFrame) -> list[Face]:
+def faces_of(rows: pd.DataFrame) -> list[Face]:
+    """The shown samples of these rows of a sample table."""
     columns = (rows[name] for name in ("key", "video", "frame_index", "label"))
     return [
         Face(key=str(key), video=str(video), frame_index=int(frame_index), label=int(label))
@@ -83,11 +82,6 @@ def thumbnails(shard_set: Path, keys: Iterable[str], *, feed: Feed | None = None
         reader = ShardReader(shard_set, split, places=feed.places if feed else None)
         stored = reader.samples["key"]
         positions = np.flatnonzero(stored.isin(wanted))
-        turns = (
-            range(len(positions)) if feed is None else feed.each([reader.shards(each) for each in positions[:, None]])
-        )
-        for turn in turns:
-            picture = reader.picture(int(positions[turn]))
-            found[str(stored.iloc[positions[turn]])] = encode_jpeg(shrink(picture, SIDE), QUALITY)
-            reader.rest()
+        for position in visited(reader, positions.tolist(), feed):
+            found[str(stored.iloc[position])] = encode_jpeg(shrink(reader.picture(position), SIDE), QUALITY)
     return found

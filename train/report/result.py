@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from train.charts import bar_chart, heatmap, interval_strip
+from train.charts import Dot, bar_chart, dot_chart, heatmap, interval_strip
 from train.paper import TABLES
+from train.report.confidence import calibration, class_rows
 from train.report.inputs import ReportInputs
 from train.report.pictures import confident_mistakes
 
@@ -23,11 +24,26 @@ def result_section(inputs: ReportInputs) -> dict[str, Any]:
         "paper": TABLES,
         "caveats": _caveats(evaluation),
         "per_class": _per_class_chart(evaluation),
+        "class_rows": class_rows(evaluation),
+        "reliability": calibration(inputs.predictions),
+        "beside": _beside(evaluation),
         "confusion": heatmap(matrix, classes, title="Confusion matrix: actual classes down, predicted ones across"),
         "per_video": sorted(evaluation["per_video"], key=lambda video: (video["accuracy"], video["video"])),
         "mistakes": confident_mistakes(inputs.predictions, inputs.samples),
         "classes": classes,
     }
+
+
+def _beside(evaluation: Mapping[str, Any]) -> str:
+    """This run's macro-F1 with its interval above the validation figures of the paper's Table 1."""
+    bounds = (evaluation.get("interval") or {}).get("f1")
+    interval = (float(bounds[0]), float(bounds[1])) if bounds else None
+    dots = [Dot(name="This run, last epoch", value=float(evaluation["ensemble"]["f1"]), interval=interval, own=True)]
+    dots += [Dot(name="Its networks, mean", value=float(evaluation["networks_mean"]["f1"]), own=True)]
+    dots += [Dot(name=f"Paper: {row.method}", value=row.f1) for row in TABLES[0].rows]
+    own = str(evaluation["dataset"])
+    where = "" if own == "affwild2" else ", not the paper's data"
+    return dot_chart(dots, title="Macro-F1 of this run and of the paper", x_label=f"macro-F1{where}")
 
 
 def headline(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pipeline.shards.manifest import MANIFEST
 from pipeline.stage import run_stage
 from pipeline.streaming.opening import opened
 from train.report import build_report, load_inputs
+from train.report.revision import revision
 
 _LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch", "albumentations", "dvc")
 
@@ -18,8 +19,9 @@ def report(params: Params) -> None:
     paths = Paths(dataset=params.dataset)
     versions = {name: version(name) for name in _LIBRARIES}
     with opened(params, paths.shards) as shards:
-        run = {"manifest_sha256": files.digest_file(shards.folder / MANIFEST), "versions": versions}
-        inputs = load_inputs(shards.folder, RESULTS, params=params.model_dump(), run=run, feed=shards.feed)
+        digest = files.digest_file(shards.folder / MANIFEST)
+        run = {"manifest_sha256": digest, "revision": revision(), "versions": versions}
+        inputs = load_inputs(shards.folder, RESULTS, params=params.model_dump(), run=run, local=paths, feed=shards.feed)
     with files.publishing(RESULTS / "report.html") as stream:
         stream.write(build_report(inputs).encode())
 

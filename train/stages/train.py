@@ -12,7 +12,7 @@ from pipeline.shards.mixed import MIX, require_checked
 from pipeline.stage import run_stage
 from pipeline.store import work_store
 from train.launch import is_alone
-from train.start import pretrained_weights
+from train.start import started
 
 
 def train(params: Params) -> None:
@@ -21,10 +21,12 @@ def train(params: Params) -> None:
 
     paths = Paths(dataset=params.dataset)
     require_checked(MIX, paths.shards, params.mix)
-    if params.pretrain.epochs:
-        params = params.model_copy(update={"init": str(pretrained_weights())})
     run_training(
-        params, module="train.stages.train", shards=paths.shards, models=paths.models, publish_rows=_publish_rows
+        started(params),
+        module="train.stages.train",
+        shards=paths.shards,
+        models=paths.models,
+        publish_rows=_publish_rows,
     )
 
 
