@@ -118,10 +118,18 @@ def _exposed(repo: Repo, sets: list[Wanted]) -> Iterator[Finding]:
         if name == default:
             text = f"plain `dvc push` would send {sets[0].path}, restricted, to {name} ({url}), not marked private"
             yield fail("restricted", text, f"dvc remote default ANOTHER; or, {mark}")
-        remote = find_remote(repo, name)
-        for each in sets:
-            listed = listing(each)
-            with speaking_with(name, url):
-                if listed and remote.objects.exists(listed.oid):
-                    text = f"{each.path}, which is restricted, is on {name} ({url}), which is not marked private"
-                    yield fail("restricted", text, f"delete what is there; or, {mark}")
+        try:
+            there = [each.path for each in sets if _is_on(find_remote(repo, name), each)]
+        except UserError as error:
+            text = f"cannot tell whether a restricted set is on {name}: {error}"
+            yield warn("restricted", text, f"cct team check --remote {name}")
+            continue
+        for path in there:
+            text = f"{path}, which is restricted, is on {name} ({url}), which is not marked private"
+            yield fail("restricted", text, f"delete what is there; or, {mark}")
+
+
+def _is_on(remote: Remote, wanted: Wanted) -> bool:
+    listed = listing(wanted)
+    with speaking_with(remote.name, remote.url):
+        return listed is not None and bool(remote.objects.exists(listed.oid))
