@@ -41,7 +41,7 @@ def channels_alike(change: Callable[Concatenate[Image, P], Image]) -> Callable[C
     """
 
     @functools.wraps(change)
-    def changed(picture: Image, *args: P.args, **kwargs: P.kwargs) -> Image:
+    def changed(picture: Image, /, *args: P.args, **kwargs: P.kwargs) -> Image:
         if _is_reversed(picture):
             return change(picture[..., ::-1], *args, **kwargs)[..., ::-1]
         return change(picture, *args, **kwargs)
