@@ -70,9 +70,10 @@ def main() -> None:
     params = load_params(ROOT / "params" / "affwild2.yaml").align
     with tempfile.TemporaryDirectory() as folder:
         videos = [] if arguments.only_truth else arguments.video or [enlarged(Path(folder), width) for width in FRAMES]
-        print(f"{arguments.threads} thread(s); frames per second of processor time\n")
-        print("| video | frames (searched) | every frame | followed | ratio | decode only | subject | distance |")
-        print("|---|---|---|---|---|---|---|---|")
+        if videos:
+            print(f"{arguments.threads} thread(s); frames per second of processor time\n")
+            print("| video | frames (searched) | every frame | followed | ratio | decode only | subject | distance |")
+            print("|---|---|---|---|---|---|---|---|")
         for video in videos:
             compare_speed(video, Path(folder) / video.stem, params, arguments.reference)
         if arguments.parts:

@@ -7,7 +7,7 @@ facenet_pytorch, which is imported for the first way alone.
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
@@ -27,17 +27,21 @@ _RNET_SIDE, _ONET_SIDE = 24, 48
 _SMALLEST_SEARCHED = 20
 """Side of the smallest face that a search at working size looks for, in working pixels (facenet-pytorch's default)."""
 
+_SECOND_SIDE = 21
+"""Of what O-Net's second layer gives for one look."""
+
 _PNET_LEAST, _REFINED_LEAST = 0.6, 0.7
 _SAME_AT_ONE_SIZE, _SAME = 0.5, 0.7
 """Least probabilities, and overlaps from which two boxes are one face: facenet-pytorch's."""
 
-_LOOKS = (0, 1, 2)
+_LOOKS = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
+_WIDE = _ONET_SIDE + 2
 """O-Net sees a known face this often, so many pixels further to the right and down in a patch that is two pixels larger
 than it takes: the mean of the boxes and landmarks is steadier than one look. The probability is the best look's, as
 MTCNN keeps the best of its overlapping candidates."""
 
-_LANDMARK_SHIFT = 0.25
-"""Pixels to the right and down."""
+_LANDMARK_SHIFT, _RIGHT_SHIFT = 0.25, 0.0025
+"""Pixels to the right and down; and shares of a look's side to the right (docs/decisions/014)."""
 
 _BATCH = 16
 """Pictures that a GPU searches together; on a CPU a batch gains nothing."""
@@ -60,7 +64,8 @@ class Detector:
         self.device = torch.device(resolve_device(device))
         self.batch = batch or (1 if self.device.type == "cpu" else _BATCH)
         self._min_face, self._working_side = min_face, working_side
-        self._pnet, self._rnet, self._onet = (with_weights(net(), self.device) for net in (PNet, RNet, ONet))
+        self._pnet, self._rnet = with_weights(PNet(), self.device), with_weights(RNet(), self.device)
+        self._onet = with_weights(ONet(), self.device)
 
     def detect(self, pictures: Sequence[Image]) -> list[list[Detection]]:
         """Faces of each picture by the whole-frame search of facenet-pytorch, in MTCNN's order."""
@@ -86,9 +91,8 @@ class Detector:
         squares = [square_around(box) for box in boxes]
         shifts = self._run(self._rnet, [patch(picture, square, _RNET_SIDE) for square in squares])[0]
         squares = [square_around(square.regressed(shift)) for square, shift in zip(squares, shifts, strict=True)]
-        seen = [patch(picture, square, _ONET_SIDE + _LOOKS[-1]) for square in squares]
-        looks = [wide[at : at + _ONET_SIDE, at : at + _ONET_SIDE] for wide in seen for at in _LOOKS]
-        return _measured(np.array(squares, dtype=np.float64), *self._run(self._onet, looks))
+        seen = [patch(picture, square, _WIDE) for square in squares]
+        return _measured(np.array(squares, dtype=np.float64), *self._run(functools.partial(looks, self._onet), seen))
 
     @functools.cached_property
     def _mtcnn(self) -> Any:
@@ -157,11 +161,36 @@ class Detector:
         moved, probabilities = moved[sure], probabilities[sure, 1]
         return moved[distinct(moved, probabilities, most=_SAME, of_smaller=of_smaller)]
 
-    def _run(self, net: nn.Module, pictures: Sequence[Image]) -> tuple[NDArray[np.float64], ...]:
+    def _run(
+        self, net: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], pictures: Sequence[Image]
+    ) -> tuple[NDArray[np.float64], ...]:
         """A net's answers on pictures of one size."""
         pixels = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
             return tuple(answer.double().cpu().numpy() for answer in net((pixels - 127.5) / 128))
+
+
+def looks(onet: ONet, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """O-Net's answers (shifts, landmarks, probabilities) to `_LOOKS` at patches, the looks at one patch together.
+
+    Its first layers see every patch once or twice and not five times: looks that are two pixels apart are one pixel
+    apart behind the first pooling, which sees what lies at their inner edges too.
+
+    Args:
+        onet: with its weights.
+        pixels: patches x 3 x `_WIDE` x `_WIDE`, normalised.
+    """
+    first = onet.first(pixels)
+    shared: dict[tuple[int, int], torch.Tensor] = {}
+    parts = []
+    for right, down in _LOOKS:
+        x, y = right % 2, down % 2
+        if (x, y) not in shared:
+            inside = first[:, :, y : first.shape[2] - y, x : first.shape[3] - x]
+            shared[x, y] = onet.second(inside)
+        parts.append(shared[x, y][:, :, down // 2 :, right // 2 :][:, :, :_SECOND_SIDE, :_SECOND_SIDE])
+    second = torch.stack(parts, dim=1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return onet.rest(second)
 
 
 def _measured(
@@ -179,11 +208,12 @@ def _measured(
         probabilities: (faces x looks) x 2.
     """
     faces = len(squares)
-    pixels = squares[:, 2, None, None] / (_ONET_SIDE + _LOOKS[-1])  # of the picture per pixel of the patch
-    corners = squares[:, None, :2] + pixels * np.array(_LOOKS)[:, None]
+    pixels = squares[:, 2, None, None] / _WIDE  # of the picture per pixel of the patch
+    corners = squares[:, None, :2] + pixels * np.array(_LOOKS)
     sides = pixels * _ONET_SIDE
     boxes = np.concatenate([corners, corners + sides], axis=2) + sides * shifts.reshape(faces, -1, 4)
-    fives = corners[:, :, None] + sides[..., None] * points.reshape(faces, -1, 2, 5).swapaxes(2, 3) + _LANDMARK_SHIFT
+    shares = points.reshape(faces, -1, 2, 5).swapaxes(2, 3) + np.array((_RIGHT_SHIFT, 0.0))
+    fives = corners[:, :, None] + sides[..., None] * shares + _LANDMARK_SHIFT
     sure = probabilities[:, 1].reshape(faces, -1).max(axis=1)
     means = zip(rounded(boxes.mean(axis=1)), rounded(fives.mean(axis=1)), sure.tolist(), strict=True)
     return [Detection(box=box, points=five, probability=round(probability, 4)) for box, five, probability in means]

@@ -6,9 +6,12 @@ To import that package imports torchvision with all of its models, as long as to
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 Answers = tuple[Tensor, ...]
 """Of each patch (B x N), or of each place in a picture (B x N x rows x columns): 4 shifts of the box's sides, of O-Net
@@ -68,10 +71,23 @@ class ONet(nn.Module):
 
     def forward(self, pixels_bchw: Tensor) -> Answers:
         """Shifts, landmarks (five x, then five y, as shares of the side) and probabilities of every patch."""
-        seen = self.pool_wide(self.prelu1(self.conv1(pixels_bchw)))
-        seen = self.pool_wide(self.prelu2(self.conv2(seen)))
-        seen = self.pool(self.prelu3(self.conv3(seen)))
-        seen = self.prelu5(self.dense5(_flat(self.prelu4(self.conv4(seen)))))
+        return self.rest(self.second(self.first(pixels_bchw)))
+
+    def first(self, pixels_bchw: Tensor) -> Tensor:
+        """What the first convolution sees, of pictures of any size."""
+        seen: Tensor = self.prelu1(self.conv1(pixels_bchw))
+        return seen
+
+    def second(self, first_bchw: Tensor) -> Tensor:
+        """What the second convolution sees in what the first one saw."""
+        seen: Tensor = self.prelu2(self.conv2(self.pool_wide(first_bchw)))
+        return seen
+
+    def rest(self, second_bchw: Tensor) -> Answers:
+        """The answers for patches of which the second convolution saw this."""
+        seen = self.prelu3(self.conv3(self.pool_wide(second_bchw)))
+        seen = self.prelu4(self.conv4(self.pool(seen)))
+        seen = self.prelu5(self.dense5(_flat(seen)))
         return self.dense6_2(seen), self.dense6_3(seen), self.dense6_1(seen).softmax(dim=1)
 
 
@@ -80,7 +96,7 @@ def _flat(seen_bchw: Tensor) -> Tensor:
     return seen_bchw.permute(0, 3, 2, 1).flatten(1)
 
 
-def with_weights(net: nn.Module, device: torch.device) -> nn.Module:
+def with_weights(net: Net, device: torch.device) -> Net:
     """A net with its weights, on a device, ready to be used and laid out for speed.
 
     Raises:

@@ -5,14 +5,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from pipeline import geometry
 from pipeline.contract import LANDMARK_STEP
-from pipeline.detector import Detector, resolve_device
+from pipeline.detector import Detector, looks, resolve_device
 from pipeline.faces import FrameSize, gathered
 from pipeline.follow import search_each
 from pipeline.geometry import Detection
 from pipeline.images import shrink
+from pipeline.mtcnn import ONet, with_weights
 from pipeline.video import Image, read_frames
 from tests.conftest import Truth
 
@@ -95,6 +97,18 @@ def test_a_face_too_small_for_the_working_size_is_found_by_looking_closely(one_p
     assert searched(quick, scene) == []
     assert len(sure(quick.refine(scene, quick.search_closely(scene)))) == 1
     assert quick.search_closely(scene[:160, :320]) == []
+
+
+def test_several_looks_are_answered_like_single_ones(one_person: dict[int, Image]) -> None:
+    """Exactly where no further look lies beyond the edge; else nearly."""
+    onet = with_weights(ONet(), torch.device("cpu"))
+    patches = np.stack([one_person[index][60:110, at : at + 50] for index in (0, 30) for at in (100, 130, 160)])
+    pixels = (torch.from_numpy(patches).permute(0, 3, 1, 2).float() - 127.5) / 128
+    with torch.inference_mode():
+        together = [answer.reshape(6, 5, -1) for answer in looks(onet, pixels)]
+        for place, (right, down) in enumerate(((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))):
+            for answer, alone in zip(together, onet(pixels[:, :, down : down + 48, right : right + 48]), strict=True):
+                assert (answer[:, place] - alone).abs().max() < (1e-4 if right == down > 0 else 0.1)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 8])
