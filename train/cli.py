@@ -8,6 +8,8 @@ from pipeline.commands.faces import faces
 from pipeline.commands.store import app as store
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
+from train.commands.completion import completion
+from train.commands.doctor import doctor
 from train.commands.export import export
 from train.commands.predict import predict
 from train.commands.review import review
@@ -28,6 +30,8 @@ app.command()(review)
 app.command()(export)
 app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
+app.command()(doctor)
+app.command()(completion)
 
 
 def main() -> None:
