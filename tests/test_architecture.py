@@ -38,11 +38,12 @@ ALLOWED_IN_TRAIN = {
     "sealed",
     "locks",
     "ancestors",
+    "findings",
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
 
-COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
-"""Console commands may share options with those of pipeline and name what is predicted."""
+COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides", "doctor"}
+"""Console commands may share options with those of pipeline, name what is predicted, and ask the doctor."""
 
 ONLY_USER = {
     "facenet_pytorch": {"pipeline.detector"},
