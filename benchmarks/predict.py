@@ -2,9 +2,9 @@
 
     python -m benchmarks.predict --model models/demo [--parts] [VIDEO ...]
 
-Both get the same video, the same three networks and as many threads; both go through the whole video once to warm up and
-are then timed in turns, without the time to load libraries and weights. Without a VIDEO, a demo clip is taken as it is and
-enlarged to 1920 x 1080. `--parts` prints where our time goes. Figures: docs/performance.md.
+Both get the same video, the same three networks and as many threads; both go through the whole video once to warm
+up and are then timed in turns, without the time to load libraries and weights. Without a VIDEO, a demo clip is taken as
+it is and enlarged to 1920 x 1080. `--parts` prints where our time goes. Figures: docs/performance.md.
 """
 
 import argparse

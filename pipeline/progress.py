@@ -15,7 +15,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, *, unit: str, silent: bool = False) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0
+        self._done, self._said = 0, -1
         self._note = ""
         self._began = self._spoke = time.monotonic()
         self._silent = silent
@@ -30,7 +30,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
-        elif time.monotonic() - self._spoke >= _LINE_EVERY_S:
+        elif time.monotonic() - self._spoke >= _LINE_EVERY_S and self._done < self._total:
             self._say()
 
     def __enter__(self) -> Self:
@@ -41,13 +41,13 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif kind is None:
+        elif kind is None and self._said != self._done:
             self._say()
 
     def _say(self) -> None:
         if self._silent:
             return
-        self._spoke = time.monotonic()
+        self._spoke, self._said = time.monotonic(), self._done
         elapsed_s = self._spoke - self._began
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
         left_s = (self._total - self._done) / rate if rate > 0 else 0.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("here", database=None, deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("here")
 
-# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that send it would wait for nothing.
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that send it would wait.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 
 @app.callback()
 def _cct() -> None:
-    """Facial-expression shards and what is done with them. Stages run with `dvc repro`."""
+    """Facial-expression shards and what is done with them. Stages run with `dvc repro`.
+
+    Examples: cct doctor; cct predict clip.mp4 --model models/demo --out clip.csv
+    """
 
 
 app.command()(verify)
