@@ -11,9 +11,11 @@ from torchvision.models import get_model
 from typer.testing import CliRunner
 
 from pipeline.contract import CLASSES
+from pipeline.images import decode_jpeg
 from pipeline.tar import read_members
 from tests.shard_sets import params, write_shard_set
 from tests.test_predict import CLIPS
+from train.augment import resize
 from train.cli import app
 from train.compute import MEAN, STD
 from train.export import FORMATS, TOLERANCE, run_exported
@@ -26,16 +28,20 @@ SETTINGS = {"image_size": SIDE, "batch_size": 8, "networks": 2, "epochs": 1, "wo
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shard_set(tmp_path_factory.mktemp("shards"), {"train": 48, "val": 16}, names=SEVEN)
+
+
+@pytest.fixture(scope="module")
+def model(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an epoch of training with `distill: on` leaves."""
     folder = tmp_path_factory.mktemp("student")
-    shards = write_shard_set(folder / "shards", {"train": 48, "val": 16}, names=SEVEN)
-    fit(prepare(params(**SETTINGS, distill="on"), shards), folder / "model")
-    return folder / "model"
+    fit(prepare(params(**SETTINGS, distill="on"), shards), folder)
+    return folder
 
 
 def student_says(model: Path, faces: np.ndarray) -> np.ndarray:
-    """The student as anybody would load it: one torchvision network from its own file. Faces are B x 3 x S x S bytes."""
+    """The student as anybody would load it: one torchvision network from its own file; B x 3 x S x S bytes."""
     network = get_model("resnet18", weights=None, num_classes=7)
     weights = load_file(model / "student.safetensors")
     network.load_state_dict({key.removeprefix("networks.0."): value for key, value in weights.items()})
@@ -76,15 +82,11 @@ def test_the_command_asks_the_student_and_not_the_ensemble(model: Path, tmp_path
 
 
 def _small(jpeg: bytes) -> np.ndarray:
-    from pipeline.images import decode_jpeg
-    from train.augment import resize
-
     return resize(decode_jpeg(jpeg), SIDE).transpose(2, 0, 1)
 
 
 @pytest.mark.slow
-def test_a_model_without_a_student_says_how_to_get_one(model: Path, tmp_path: Path) -> None:
-    shards = model.parent / "shards"
+def test_a_model_without_a_student_says_how_to_get_one(shards: Path, tmp_path: Path) -> None:
     fit(prepare(params(**SETTINGS | {"iterations_per_epoch": 1}), shards), tmp_path / "model")
     done = CliRunner().invoke(app, ["export", "--model", str(tmp_path / "model"), "--out", "out", "--student"])
     assert "dvc exp run -S distill=on" in str(done.exception) and not Path("out").exists()

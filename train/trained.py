@@ -42,5 +42,6 @@ def said(params: Params, paths: Paths, weights: str, split: str) -> Said:
         len(opened.labels),
         batch_size=params.batch_size,
         compute=compute,
+        label=f"{split} faces",
     )
     return Said(opened, networks, probabilities_knc)

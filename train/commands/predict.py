@@ -15,6 +15,7 @@ from pipeline.commands.faces import align_params, silence_decoder
 from pipeline.contract import UserError
 from pipeline.progress import Progress
 from pipeline.sources import Source, Video, sources, spooled
+from pipeline.watched import Watched
 from train.overlay import write_overlay
 from train.timeline import timeline_page
 
@@ -85,9 +86,9 @@ def predict(
         if several:
             sys.exit(_all(session, found, out, overlay, timeline))
         began = time.monotonic()
-        done = session.predict(found[0])
+        done = session.predict(Watched(found[0], "predict"))
         seconds = time.monotonic() - began
-        _publish(session, found[0], done, out, overlay, timeline)
+        _publish(session, Watched(found[0], "overlay"), done, out, overlay, timeline)
         print(
             f"{out}: {done.people} {'person' if done.people == 1 else 'people'}, the main one in "
             f"{done.frames_with_main} of {done.frames} frames; {done.frames / seconds:.0f} frames/s"
