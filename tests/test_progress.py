@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import progress
-from pipeline.progress import Progress, duration
+from pipeline.progress import Progress
 from pipeline.video import Image
 from pipeline.watched import Watched
 
@@ -72,7 +72,3 @@ def test_frames_are_counted_as_they_are_taken(capsys: pytest.CaptureFixture[str]
     assert (watched.name, watched.fps, watched.expected()) == ("blank", 25.0, 5)
     (line,) = lines(capsys)
     assert line.startswith("faces: 5/5 frames")
-
-
-def test_durations_in_words() -> None:
-    assert [duration(s) for s in (47, 725, 12_000)] == ["47 s", "12 min 05 s", "3 h 20 min"]

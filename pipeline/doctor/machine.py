@@ -17,8 +17,8 @@ _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^ \\;]+) *(;?)", re.MULTILINE)
 _NAMED = 4
 """Packages that are named; more are counted."""
 
-_WORKER_GB = 0.8
-"""What a process holds that finds faces in 1920 x 1080 pictures (0.75 GB at most, docs/performance.md)."""
+_WORKER_GB = 1.1
+"""What a process holds that finds faces in 1920 x 1080 pictures, its libraries counted in (docs/performance.md)."""
 
 
 def python() -> list[Finding]:

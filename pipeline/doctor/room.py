@@ -1,6 +1,6 @@
 """Room on the disks against what the chosen set will take.
 
-What a stored frame and a face take was measured on 14 clips of real people (docs/performance.md). How many there are is
+What a stored frame and a face take was measured on clips of real people (docs/performance.md). How many there are is
 counted where the set was indexed, else reckoned from some of its videos, else what its makers publish.
 """
 
@@ -19,7 +19,7 @@ from pipeline.params import Params
 from pipeline.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 _FRAME_BYTES_A_PIXEL = 0.2
-_FACE_BYTES = 20_000
+_FACE_BYTES = 14_000
 _NETWORK_BYTES = 0.5e9
 """Weights, the last two snapshots and the one that is written, of one ResNet-18 with Adam."""
 
