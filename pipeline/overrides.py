@@ -66,8 +66,8 @@ class Change:
     stale: int
 
 
-def read_overrides(path: Path, dataset: str) -> list[Override]:
-    """The decisions about a dataset, earliest first; none if there is no file.
+def read_overrides(path: Path, dataset: str | None) -> list[Override]:
+    """The decisions about a dataset, or about all of them (None), earliest first; none if there is no file.
 
     Raises:
         UserError: naming the line that is not one.
@@ -78,7 +78,7 @@ def read_overrides(path: Path, dataset: str) -> list[Override]:
         return []
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8; save it as UTF-8") from None
-    overrides = [override for override in _parsed(path, text) if override.dataset == dataset]
+    overrides = [override for override in _parsed(path, text) if dataset in (None, override.dataset)]
     return sorted(overrides, key=lambda override: override.when)
 
 

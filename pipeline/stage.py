@@ -1,7 +1,9 @@
 """The shell around every DVC stage: checked parameters, one run at a time, one-line errors, no orphans."""
 
 import contextlib
+import inspect
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +19,8 @@ from pipeline.locks import exclusive_lock
 from pipeline.params import Params, load_params
 
 LOCKS = Path("data/work/locks")
+ERRORS = "CCT_ERRORS"
+"""Names, in the environment of processes that work together, a descriptor for their errors: each is told once."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 2.0
 
@@ -47,6 +51,7 @@ def run_stage(
         around: entered once no other run of the stage works, and left when the body has ended.
         alone: False for a process that works with another one that has made sure of that.
     """
+    _help(name, body)
     try:
         _catch_signals()
         die_with_parent()
@@ -70,9 +75,26 @@ def run_stage(
         sys.exit(128 + interrupt.number)
 
 
+def _help(name: str, body: Callable[[Params], None]) -> None:
+    """A stage takes its orders from params.yaml alone; asked for help, or given anything else, it says so and ends."""
+    if len(sys.argv) < 2:
+        return
+    module = getattr(sys.modules["__main__"].__spec__, "name", None) or f"pipeline.stages.{name}"
+    print(
+        f"usage: python -m {module}\n\n{inspect.getdoc(body) or name}\n\n"
+        f"What it does is set in params.yaml; there are no options. `dvc repro {name}` runs it "
+        "if anything that it depends on has changed.\n\n"
+        f"Examples: dvc repro {name}; python -m {module}"
+    )
+    sys.exit(0 if sys.argv[1] in ("--help", "-h") else 2)
+
+
 def _fail(name: str, lines: str) -> NoReturn:
-    for line in lines.splitlines():
-        print(f"{name}: error: {line}", file=sys.stderr)
+    if ERRORS in os.environ:
+        os.write(int(os.environ[ERRORS]), f"{lines}\n".encode())
+    else:
+        for line in lines.splitlines():
+            print(f"{name}: error: {line}", file=sys.stderr)
     sys.exit(1)
 
 

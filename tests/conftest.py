@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 hypothesis.settings.register_profile("here", database=None, deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("here")
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that send it would wait.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 TRUTH_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")

@@ -39,11 +39,12 @@ ALLOWED_IN_TRAIN = {
     "locks",
     "ancestors",
     "streaming",
+    "findings",
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
 
-COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "disk", "overrides"}
-"""Console commands may share options with those of pipeline and name what is predicted."""
+COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "watched", "disk", "overrides", "doctor"}
+"""Console commands may share options with those of pipeline, name what is predicted, and ask the doctor."""
 
 UNTRACKED = {"engine", "workers", "report", "snapshot_minutes", "stream", "stream_remote", "stream_cache_gb"}
 

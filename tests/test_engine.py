@@ -219,7 +219,7 @@ def test_long_work_is_told_of_now_and_then(capsys: pytest.CaptureFixture[str], m
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "extract: 10/100 videos, 1.0/s, 1 min 30 s left"
     assert lines[-1] == "extract: 100/100 videos, 1.0/s, took 1 min 40 s"
-    assert len(lines) == 11
+    assert len(lines) == 10
 
 
 @pytest.mark.parametrize(

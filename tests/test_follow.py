@@ -39,7 +39,7 @@ def distance(face: Detection, points: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(face.points - points, axis=1).mean() / geometry.interocular(points))
 
 
-@pytest.mark.parametrize("video", ["demo-001", "demo-029"])
+@pytest.mark.parametrize("video", ["demo-001", pytest.param("demo-029", marks=pytest.mark.slow)])
 def test_the_subject_is_found_wherever_every_frame_is_searched_and_as_exactly(
     video: str, demo: Path, truth: Truth, finder: Detector
 ) -> None:

@@ -159,7 +159,9 @@ def test_corrected_labels_are_used_and_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = Paths(dataset=params.dataset)
-    own = params.model_copy(update={"index": params.index.model_copy(update={"raw": str(small_raw)})})
+    index = params.index.model_copy(update={"raw": str(small_raw)})
+    engine = params.engine.model_copy(update={"workers": 1})
+    own = params.model_copy(update={"index": index, "engine": engine})
     build_index(own)
     before = read_table(paths.index, FRAME_COLUMNS)
     trial = str(before["trial"].iloc[0])

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.instruction_sets import NO_AVX
 from tests.conftest import ROOT
 
@@ -50,6 +52,7 @@ def seen(variables: dict[str, str]) -> tuple[str, str]:
     return features, digest
 
 
+@pytest.mark.slow
 def test_frames_and_crops_do_not_depend_on_instruction_sets() -> None:
     features, digest = seen({})
     for variables in (NO_AVX, WITHOUT_ANY):

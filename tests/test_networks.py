@@ -138,7 +138,10 @@ def test_every_backbone_that_can_be_asked_for_is_tried() -> None:
     assert set(get_args(TrainParams.model_fields["backbone"].annotation)) == {"resnet18", *OTHERS}
 
 
-@pytest.mark.parametrize("name", OTHERS)
+LARGE = {"resnet34", "resnet50"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in OTHERS])
 def test_other_backbones(name: str, tmp_path: Path) -> None:
     networks = Networks(name, networks=1, classes=CLASSES, seed=0)
     with torch.no_grad():

@@ -52,6 +52,7 @@ def test_every_face_of_a_clip_with_two_people(tmp_path: Path, demo: Path, truth:
             assert decode_jpeg(again.jpeg).shape == (FACE_SIZE, FACE_SIZE, 3)
 
 
+@pytest.mark.slow
 def test_smoothed_faces_are_cut_where_they_are_said_to_be(tmp_path: Path, demo: Path, align: AlignParams) -> None:
     clip = demo / "raw/videos/batch1/demo-001.mp4"
     smoothed = align.model_copy(update={"smoothing": 2.0})

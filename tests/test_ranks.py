@@ -143,3 +143,12 @@ def test_a_rank_that_dies_ends_all_with_one_line_and_the_next_run_goes_on(tmp_pa
     output, _ = (process := stage_process(folder)).communicate()
     assert process.returncode == 0
     assert "train: goes on after batch" in output
+
+
+@pytest.mark.slow
+def test_what_all_ranks_say_is_told_once(tmp_path: Path) -> None:
+    folder = training_folder(tmp_path / "run", {"train": 8, "val": 5}, devices=2, init="absent.pth")
+    process = stage_process(folder)
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert output.count("error") == output.count("train: error: absent.pth not found") == 1, output

@@ -15,6 +15,7 @@ import torch
 from pipeline.stage import SignalledError
 from pipeline.store import WorkStore
 from tests.shard_sets import params, write_shard_set
+from tests.test_fit import LIGHT
 from tests.training_runs import result, snapshots, stage_process, training_folder
 from train.fit import fit
 from train.interruption import Interruption
@@ -22,7 +23,7 @@ from train.run import effective_frequencies, prepare, run_key
 from train.snapshots import KIND, Position, Snapshots, drop_forgotten
 from train.tally import Tally
 
-TINY = {"image_size": 32, "batch_size": 8, "networks": 1, "epochs": 2, "workers": 0, "device": "cpu"}
+TINY = {"image_size": 32, "batch_size": 8, "networks": 1, "epochs": 2, "workers": 0, "device": "cpu", "backbone": LIGHT}
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pipeline.commands.store import app as store
 from pipeline.commands.team import app as team
 from pipeline.commands.verify import verify
 from pipeline.contract import UserError
+from train.commands.completion import completion
+from train.commands.doctor import doctor
 from train.commands.export import export
 from train.commands.predict import predict
 from train.commands.review import review
@@ -20,7 +22,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 
 @app.callback()
 def _cct() -> None:
-    """Facial-expression shards and what is done with them. Stages run with `dvc repro`."""
+    """Facial-expression shards and what is done with them. Stages run with `dvc repro`.
+
+    Examples: cct doctor; cct predict clip.mp4 --model models/demo --out clip.csv
+    """
 
 
 app.command()(verify)
@@ -32,6 +37,8 @@ app.command()(export)
 app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
 app.add_typer(team, name="team")
+app.command()(doctor)
+app.command()(completion)
 
 
 def main() -> None:

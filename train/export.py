@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,6 +161,7 @@ def export_all(
     faces = _faces(shards, side)
     parities = []
     for name in formats:
+        print(f"export: {name}: writing it and comparing it with PyTorch", file=sys.stderr, flush=True)
         file, what, write = FORMATS[name]
         try:
             write(model, torch.from_numpy(faces[:2]), out / file, about)

@@ -9,13 +9,15 @@ import time
 from types import FrameType
 
 from pipeline.contract import UserError
-from pipeline.stage import SignalledError
+from pipeline.stage import ERRORS, SignalledError
 from train.interruption import SIGNALS
 
 SUPERVISED = "CCT_SUPERVISED"
 """Set in the environment of ranks whose supervisor holds the stage's lock."""
 
 _POLL_S = 0.2
+_PIPE = 1 << 16
+"""What a pipe holds; errors are a few lines."""
 _PATIENCE_S = 20.0
 """What the other ranks are given to notice that one has ended."""
 
@@ -36,15 +38,18 @@ def supervise(module: str, ranks: int) -> None:
     Signals are passed on. A rank that fails ends all.
 
     Raises:
-        UserError: naming the rank that ended first, after all others have ended.
+        UserError: what the ranks told, each line once, else naming the one that ended first; all have ended then.
         SignalledError: if the ranks ended because they were asked to.
     """
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(ranks), SUPERVISED: "1"}
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    reading, writing = os.pipe()
+    address |= {"OMP_NUM_THREADS": threads, ERRORS: str(writing)}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", module],
-            env=os.environ | address | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": threads},
+            env=os.environ | address | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            pass_fds=[writing],
             start_new_session=True,  # Ctrl-C at the terminal reaches the ranks through this process alone
         )
         for rank in range(ranks)
@@ -59,15 +64,26 @@ def supervise(module: str, ranks: int) -> None:
             each.kill()
         for each in started:
             each.wait()
+        os.close(writing)
+        errors = _told(reading)
     if failed is None:
         return
     code = started[failed].returncode
     if asked and code == 128 + asked[0]:
         raise SignalledError(asked[0])
+    if code == 1 and errors:
+        raise UserError("\n".join(errors))
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     raise UserError(
         f"rank {failed} of {ranks} {how}; all ranks were ended. Start again to go on where the last snapshot was taken"
     )
+
+
+def _told(reading: int) -> list[str]:
+    """The different lines in a pipe; its other end may still be held open by a loader's worker that is about to end."""
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        return list(dict.fromkeys((pipe.read(_PIPE) or b"").decode().splitlines()))
 
 
 def _passing_on(started: "list[subprocess.Popen[bytes]]") -> list[int]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.contract import UserError
+from pipeline.progress import Progress
 from train.compute import Compute
 from train.history import History
 from train.methods import Given
@@ -88,6 +89,12 @@ def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> t
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
 
 
+def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        progress.step()
+
+
 def predict_split(
     networks: Networks,
     stream: Stream,
@@ -96,14 +103,16 @@ def predict_split(
     batch_size: int,
     compute: Compute,
     ranks: Ranks | None = None,
+    label: str = "",
 ) -> Probabilities:
     """Softmax of every network, a student after the others, for a whole split in stored order, K x N x C.
 
-    Each rank does its share; all are given the whole.
+    Each rank does its share; all are given the whole. Progress is shown under `label`, if there is one.
     """
     ranks = ranks or Ranks()
     share = ranks.share(np.arange(samples))
     batches = [share[begin : begin + batch_size] for begin in range(0, len(share), batch_size)]
-    probabilities_knc, _ = predict(networks, stream.batches(0, batches), compute)
+    with Progress(label, len(batches), unit="batches", silent=not label) as progress:
+        probabilities_knc, _ = predict(networks, _counted(stream.batches(0, batches), progress), compute)
     joined: Probabilities = ranks.joined(torch.from_numpy(probabilities_knc), samples, dim=1).numpy()
     return joined

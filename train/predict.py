@@ -26,6 +26,7 @@ from train.checkpoint import load_networks
 from train.compute import Compute
 from train.loop import Probabilities
 from train.networks import Networks
+from train.parallel import mapped, one_thread_each
 from train.stream import Batch
 
 BATCH = 32
@@ -57,6 +58,8 @@ class Predictor:
     """Those of the networks whose mean is the prediction."""
     classes: Sequence[str]
     image_size: int
+    threads: int
+    """Batches that are shown to the networks at once."""
 
     @classmethod
     def load(cls, folder: Path, *, weights: str = "last", student: bool = False, device: str = "auto") -> "Predictor":
@@ -69,15 +72,17 @@ class Predictor:
             voices=networks.voices(student=student),
             classes=description["classes"],
             image_size=description["input"]["width"],
+            threads=1 if compute.device.type == "cuda" else torch.get_num_threads(),
         )
 
     def probabilities(self, faces: Iterable[Image]) -> Probabilities:
         """Softmax of every network that counts, for each aligned face (RGB, any size), K x N x C."""
         nothing = np.empty((len(self.networks.networks[self.voices]), 0, len(self.classes)), np.float32)
-        parts = [
-            loop.predict(self.networks, [batch], self.compute)[0][self.voices] for batch in self._batches(iter(faces))
-        ]
+        parts = mapped(self._said, self._batches(iter(faces)), threads=self.threads)
         return np.concatenate([nothing, *parts], axis=1)
+
+    def _said(self, batch: Batch) -> Probabilities:
+        return loop.predict(self.networks, [batch], self.compute)[0][self.voices]
 
     def _batches(self, faces: Iterator[Image]) -> Iterator[Batch]:
         while some := list(islice(faces, BATCH)):
@@ -139,7 +144,7 @@ class Session:
 
     def predict(self, source: Source) -> Predicted:
         """Follows every face of a source and shows it to the networks; raises `UserError` if it cannot be read."""
-        with people_in(source, self.align, self.detector) as people:
+        with one_thread_each(), people_in(source, self.align, self.detector) as people:
             return predict_people(people, self.predictor, smoothing=self.smoothing)
 
 

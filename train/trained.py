@@ -50,5 +50,6 @@ def said(params: Params, paths: Paths, shards: OpenedSet, weights: str, split: s
         len(opened.labels),
         batch_size=params.batch_size,
         compute=compute,
+        label=f"{split} faces",
     )
     return Said(opened, networks, probabilities_knc)

@@ -13,6 +13,7 @@ import pipeline
 from pipeline.contract import UserError
 from pipeline.params import PARAMS_FILE, AlignParams, load_params
 from pipeline.sources import source
+from pipeline.watched import Watched
 
 
 def faces(
@@ -35,7 +36,7 @@ def faces(
 
     began = time.monotonic()
     pictures = source(video)
-    found = faces_of_video(pictures, out, align)
+    found = faces_of_video(Watched(pictures, "faces"), out, align)
     seconds = time.monotonic() - began
     expected = pictures.expected()
     if found.frames < expected:

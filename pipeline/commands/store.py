@@ -27,6 +27,8 @@ def _store() -> None:
 
     It is data/work, or the folder that the environment variable CCT_STORE names. Deleting any of it is safe: what is
     needed again is made again.
+
+    Examples: cct store list; cct store prune --older-than 30d
     """
 
 

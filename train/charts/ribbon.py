@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from train.charts.svg import chart, clipped, colour_of, element, legend, text
+from train.charts.svg import chart, clipped, element, legend, text, tint_of
 
 _WIDTH, _LEFT, _ROW, _GAP = 760.0, 82.0, 26.0, 8.0
 
@@ -23,7 +23,7 @@ def ribbon_chart(
         frames: length of the horizontal axis.
         title: the accessible name.
     """
-    key, top = legend(list(classes), _WIDTH)
+    key, top = legend(list(classes), _WIDTH, areas=True)
     step = (_WIDTH - _LEFT) / max(1, frames)
     parts, y = [], top + 8
     for name, runs in rows:
@@ -32,8 +32,7 @@ def ribbon_chart(
         for first, last, label in runs:
             tip = element("title", f"{name}, frames {first} to {last}: {classes[label]}")
             left, width = _LEFT + first * step, (last - first + 1) * step
-            faint = "" if label < 6 else ";opacity:.55"  # colours repeat after six
-            style = f"fill:{colour_of(label)}{faint}"
+            style = f"fill:{tint_of(label)}"
             parts.append(element("rect", tip, x=left, y=y, width=max(0.5, width), height=_ROW, style=style))
         y += _ROW + _GAP
     parts.append(text("frame 0", _LEFT, y + 10, colour="muted"))

@@ -73,8 +73,16 @@ def clipped(words: str, width: float) -> str:
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
-def legend(names: Sequence[str], width: float) -> tuple[Markup, float]:
-    """Swatches with names, flowing into as many lines as they need; the markup and its height."""
+def tint_of(position: int) -> str:
+    """The CSS fill of the n-th class of areas, from 0: a colour that comes again after six is paler."""
+    return f"{colour_of(position)};opacity:.55" if position >= COLOURS else colour_of(position)
+
+
+def legend(names: Sequence[str], width: float, *, areas: bool = False) -> tuple[Markup, float]:
+    """Swatches with names, flowing into as many lines as they need; the markup and its height.
+
+    They show lines, dashed as `dash_of` says, or areas, tinted as `tint_of` says.
+    """
     entries, x, y = [], 0.0, 0.0
     for position, name in enumerate(names):
         label = clipped(name, width - 22)
@@ -84,9 +92,9 @@ def legend(names: Sequence[str], width: float) -> tuple[Markup, float]:
         swatch = element(
             "path",
             d=f"M{x:.0f} {y + 7:.0f}h14",
-            stroke_width=4,
-            stroke_dasharray=dash_of(position),
-            style=f"stroke:{colour_of(position)}",
+            stroke_width=10 if areas else 4,
+            stroke_dasharray=None if areas else dash_of(position),
+            style=f"stroke:{tint_of(position) if areas else colour_of(position)}",
         )
         entries += [swatch, text(label, x + 19, y + 11)]
         x += needed + 14

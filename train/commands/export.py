@@ -23,7 +23,10 @@ CARD, RUNNER = "MODEL_CARD.md", "predict.py"
 def export(
     model: Annotated[Path, typer.Option(help="A model folder, such as models/demo.")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
-    weights: Annotated[str, typer.Option(help="last, or best (chosen on the validation set).")] = "last",
+    weights: Annotated[
+        str,
+        typer.Option(help="last, or best (chosen on the validation set).", autocompletion=lambda: ["last", "best"]),
+    ] = "last",
     student: Annotated[bool, typer.Option("--student", help="The student, not the ensemble (distill: on).")] = False,
     formats: Annotated[
         str, typer.Option(help="onnx, pt2 (torch.export), torchscript; several with commas.")

@@ -15,6 +15,7 @@ from pipeline.commands.faces import align_params, silence_decoder
 from pipeline.contract import UserError
 from pipeline.progress import Progress
 from pipeline.sources import Source, Video, sources, spooled
+from pipeline.watched import Watched
 from train.overlay import write_overlay
 from train.timeline import timeline_page
 
@@ -40,7 +41,10 @@ Pictures = Annotated[
 ]
 Model = Annotated[Path, typer.Option(help="A model folder, such as models/demo.")]
 Out = Annotated[Path, typer.Option(help="A .csv or .parquet file; for a folder of videos, a new folder: a .csv each.")]
-Weights = Annotated[str, typer.Option(help="last, or best (chosen on the validation set).")]
+Weights = Annotated[
+    str,
+    typer.Option(help="last, or best (chosen on the validation set).", autocompletion=lambda: ["last", "best"]),
+]
 Student = Annotated[bool, typer.Option("--student", help="Ask the student, not the ensemble (distill: on).")]
 Smoothing = Annotated[
     float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
@@ -49,7 +53,7 @@ Overlay = Annotated[
     Path | None, typer.Option(help="A video (.webm, .mp4, .avi) with the predictions drawn in; a folder for several.")
 ]
 Timeline = Annotated[Path | None, typer.Option(help="An .html page with the course over time; a folder for several.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])]
 ParamsFile = Annotated[
     Path | None, typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's.")
 ]
@@ -82,9 +86,9 @@ def predict(
         if several:
             sys.exit(_all(session, found, out, overlay, timeline))
         began = time.monotonic()
-        done = session.predict(found[0])
+        done = session.predict(Watched(found[0], "predict"))
         seconds = time.monotonic() - began
-        _publish(session, found[0], done, out, overlay, timeline)
+        _publish(session, Watched(found[0], "overlay"), done, out, overlay, timeline)
         print(
             f"{out}: {done.people} {'person' if done.people == 1 else 'people'}, the main one in "
             f"{done.frames_with_main} of {done.frames} frames; {done.frames / seconds:.0f} frames/s"

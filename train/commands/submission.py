@@ -34,7 +34,11 @@ ClassCount = Annotated[int, typer.Option(min=7, max=8, help="7, or 8 with Other.
 
 @app.callback()
 def _submission() -> None:
-    """Writes and checks prediction files for the expression challenge on Aff-Wild2's test set."""
+    """Writes and checks prediction files for the expression challenge on Aff-Wild2's test set.
+
+    Examples: cct submission make predicted --trials test_set.txt --out submission; cct submission check
+    submission/predictions.txt --trials test_set.txt --videos test_videos
+    """
 
 
 @app.command()

@@ -1,0 +1,109 @@
+"""Help and completion: every command has an example, every example parses, and TAB works in a real bash."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from tests.conftest import ROOT
+from tests.projects import environment
+from tests.test_architecture import stages
+from train.cli import app
+
+ROOT_COMMAND: Any = typer.main.get_command(app)
+
+
+def walked(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walked(child, (*path, name))
+
+
+COMMANDS = dict(walked(ROOT_COMMAND))
+
+
+def examples(text: str) -> list[list[str]]:
+    """The `cct` calls behind `Example:` or `Examples:` in a help text, without what a shell does around them."""
+    told = " ".join(re.findall(r"Examples?:\s+(.*?)(?:\n\n|\Z)", text, re.DOTALL))
+    return [shlex.split(line)[1:] for line in re.findall(r"\bcct [^;|>)]*", told)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example_that_parses(path: tuple[str, ...]) -> None:
+    own = examples(COMMANDS[path].help or "")
+    assert own, f"cct {' '.join(path)}: no example"
+    for arguments in own:
+        assert tuple(arguments[: len(path)]) == path, arguments
+        command, context = ROOT_COMMAND, None
+        while hasattr(command, "commands"):
+            name, *arguments = arguments
+            command = command.commands[name]
+        context = command.make_context(name, list(arguments))
+        assert not context.args
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[path].params:
+        assert getattr(parameter, "help", None), (path, parameter.name)
+
+
+def test_a_stage_explains_itself_and_takes_no_options() -> None:
+    assert_stage_helps("python -m pipeline.stages.index")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.stages.index", "--fast"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "no options" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", stages())
+def test_every_stage_explains_itself(stage: str) -> None:
+    assert_stage_helps(str(stages()[stage]["cmd"]))
+
+
+def assert_stage_helps(command: str) -> None:
+    module = command.removeprefix("python -m ")
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Examples: dvc repro {module.split('.')[-1]}; {command}" in done.stdout
+
+
+COMPLETE = """
+eval "$(cct completion bash)"
+complete -p cct >/dev/null || exit 3
+complete_words() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _cct_completion cct
+    echo "${COMPREPLY[*]}"
+}
+complete_words cct pre
+complete_words cct store ""
+complete_words cct predict clip.mp4 --ove
+complete_words cct predict --weights ""
+complete_words cct completion f
+"""
+
+
+@pytest.mark.slow
+def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    completed = [line.split() for line in done.stdout.splitlines()]
+    assert completed == [["predict"], ["list", "verify", "prune"], ["--overlay"], ["last", "best"], ["fish"]], done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_for_other_shells_are_printed(shell: str) -> None:
+    done = subprocess.run(["cct", "completion", shell], env=environment(), capture_output=True, text=True, check=True)
+    assert "_CCT_COMPLETE" in done.stdout and not done.stderr
