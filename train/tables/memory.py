@@ -64,8 +64,8 @@ def _markdown(filled: Filled, curves: Mapping[str, Mapping[str, list[float]]], a
     lines = [
         "## What is memorised",
         "",
-        "Of the training faces whose label is wrong, the share for which the ensemble predicts that label, and the true "
-        "one; last epoch, while training, means over seeds. The curves are in the plot beside.",
+        "Of the training faces whose label is wrong, the share for which the ensemble predicts that label, and the "
+        "true one; last epoch, while training, means over seeds. The curves are in the plot beside.",
         "",
         "| | wrong label | true label |",
         "|---|---|---|",

@@ -65,8 +65,8 @@ def run_missing(filled: Filled, version: Version, *, queued: bool = False) -> No
         code = _ended(command_of(filled.table, cell, seed, version, queued=queued))
         if code:
             raise UserError(
-                f"{filled.table.name}: the run of {cell.name} with seed {seed} failed (exit code {code}); its output is "
-                "above. Once that is mended, the same command goes on"
+                f"{filled.table.name}: the run of {cell.name} with seed {seed} failed (exit code {code}); its output "
+                "is above. Once that is mended, the same command goes on"
             )
 
 
