@@ -13,13 +13,14 @@ from torch import Tensor
 from pipeline import balance
 from pipeline.contract import UserError
 from pipeline.files import digest_file, digest_of
+from pipeline.method_params import VOTES
 from pipeline.shards.manifest import MANIFEST, read_manifest
 from pipeline.shards.reading import ShardReader
 from pipeline.shards.verification import require_verified
 from pipeline.train_params import TrainParams
 from train.augment import Augment
 from train.compute import Compute
-from train.label_files import given_labels
+from train.label_files import given_labels, vote_shares
 from train.methods import Setting, build_method
 from train.networks import Networks
 from train.ranks import Ranks
@@ -130,6 +131,7 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
         classes=train.classes,
         features=networks.features,
         attention=networks.attention,
+        votes_nc=_votes(params, train),
     )
     method = build_method(params, setting).to(compute.device)
     groups = networks.parameter_groups(lr_backbone=params.lr_backbone, lr_head=params.lr_head)
@@ -146,6 +148,12 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
         micro_batch=params.micro_batch,
         synced=params.batch_norm == "synced",
     )
+
+
+def _votes(params: TrainParams, train: Split) -> NDArray[np.float32] | None:
+    if params.method != "ltnet" or params.ltnet.labels != VOTES:
+        return None
+    return vote_shares(train.reader.marks("votes"), train.classes, source=str(train.reader.folder))
 
 
 def _stream(params: TrainParams, split: Split, augment: Augment | None) -> Stream:
@@ -199,7 +207,8 @@ def run_key(run: Run) -> str:
 
 
 def _files(params: TrainParams) -> tuple[str | None, ...]:
-    return params.init, params.noise_matrix, params.noise_list, params.ltnet.labels
+    labels = None if params.ltnet.labels == VOTES else params.ltnet.labels
+    return params.init, params.noise_matrix, params.noise_list, labels
 
 
 def _code(modules: Iterable[str]) -> dict[str, str]:

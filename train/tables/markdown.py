@@ -34,7 +34,7 @@ _OF_TRAINING = (
 def markdown(filled: Filled) -> str:
     """The table with its heading, what it is of, and what differs from the paper's set-up."""
     table = filled.table
-    grid = len(table.columns) > 1
+    grid = any(table.columns)
     lines = [f"# {_title(filled)}", "", *(_grid(filled) if grid else _plain(filled)), "", *_reading(filled)]
     if missing := filled.missing():
         names = sorted({cell.name for cell, _ in missing})
