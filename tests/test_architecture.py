@@ -33,6 +33,8 @@ ALLOWED_IN_TRAIN = {
     "geometry",
     "stage",
     "images",
+    "fields",
+    "explaining",
     "video",
     "store",
     "sealed",

@@ -71,17 +71,30 @@ def run_missing(filled: Filled, version: Version, *, queued: bool = False) -> No
 
 
 def _ended(command: list[str]) -> int:
-    """The exit code of a command. Ctrl-C reaches it too, being of the same group; SIGTERM is passed on."""
+    """The exit code of a command, which is told of Ctrl-C and SIGTERM as a terminal tells: with all that it started.
+
+    DVC lets the stage decide what an interrupt means: a training finishes its step and saves. A second one kills.
+    """
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"CCT_STORE": str(work_store().root.resolve()), "PATH": paths}
     with _termination_as_interrupt():
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
             return process.wait()
         except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
+            _interrupted(process)
             raise UserError("interrupted; the same command goes on where it stopped") from None
+
+
+def _interrupted(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    except ProcessLookupError:
+        process.wait()
 
 
 @contextmanager
