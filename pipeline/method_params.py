@@ -50,8 +50,12 @@ class ScnParams(Group):
     relabel_from: Annotated[int, Ge(0)]
 
 
+VOTES = "votes"
+"""What `ltnet.labels` is when the set's own votes are meant instead of a file."""
+
+
 class LtnetParams(Group):
-    """LTNet's own: more annotators, and how far they are trusted at first."""
+    """LTNet's own: more annotators (a file, or `votes`), and how far they are trusted at first."""
 
     labels: str | None
     diagonal: Annotated[float, Gt(0), Lt(1)]

@@ -33,6 +33,8 @@ ALLOWED_IN_TRAIN = {
     "geometry",
     "stage",
     "images",
+    "fields",
+    "explaining",
     "video",
     "store",
     "sealed",
@@ -53,7 +55,7 @@ ONLY_USER = {
     "albumentations": {"train.augment"},
     "torch": {"pipeline.detector", "pipeline.mtcnn"} | {name for name in MODULES if name.startswith("train")},
     "webdataset": set(),
-    "dvc": {"pipeline.streaming.remote"},
+    "dvc": {"pipeline.streaming.remote"} | {name for name in MODULES if name.startswith("pipeline.team.")},
     "distributed": {"pipeline.workers.cluster"},
     "dask_jobqueue": {"pipeline.workers.cluster"},
 }

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.contract import Paths
+from pipeline.contract import Paths, UserError
 from pipeline.params import Params, check_params
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.reading import ShardReader
@@ -26,6 +27,9 @@ from pipeline.stages.shard import shard_all
 from tests.conftest import ROOT
 from tests.replicas import affectnet, affwild2, ferplus, rafdb
 from tests.replicas.base import Replica
+from train.fit import fit
+from train.methods.ltnet import LTNet
+from train.run import prepare, run_key
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +208,26 @@ def check_ferplus(records: Records) -> None:
     assert {len(record["votes"]) for record in records.values()} == {7}
     names = {record["picture"] for record in records.values()}
     assert len(names) == len(records) and "fer0000000.png" in names
+
+
+def test_ltnet_learns_from_the_votes_of_the_set(built: Built, tmp_path: Path) -> None:
+    """The shares are those of the record that lies beside each picture; the crowd has a matrix of its own."""
+    folder, raw = built.folder / built.paths.shards, read_params(built.replica).model_dump()
+    ltnet = {"labels": "votes", "diagonal": 0.9}
+    params = check_params(raw | {"method": "ltnet", "networks": None, "ltnet": ltnet})
+    if built.replica.layout != "ferplus":
+        with pytest.raises(UserError, match=r"ltnet\.labels is votes, but .*shards/replica holds none"):
+            prepare(params, folder)
+        return
+    run = prepare(params, folder)
+    assert isinstance(run.learner.method, LTNet) and run.learner.method.shares_nc is not None
+    for key, share in zip(run.train.reader.samples["key"], run.learner.method.shares_nc.numpy(), strict=True):
+        votes = np.array(built.records()[key]["votes"])
+        np.testing.assert_allclose(share, votes / votes.sum(), rtol=1e-6)
+    (row,) = fit(run, tmp_path)
+    assert {"diagonal_0", "diagonal_1"} <= row.keys() and "diagonal_2" not in row
+    assert np.isfinite(row["loss"])
+    run_key(run)
 
 
 CHECKS = {

@@ -13,6 +13,7 @@ from torch.nn import functional
 from pipeline.contract import UserError
 from tests.method_cases import CLASSES, KEYS, NETWORKS, SETTING, WIDTH, Case, batch, build, case, params
 from tests.method_references import log_softmax, softmax
+from train.label_files import vote_shares
 from train.methods import METHODS, Given, Losses, Method, build_method
 from train.methods.distillation import Distilled
 from train.methods.eac import rectangles
@@ -181,6 +182,31 @@ def test_ltnet_with_identity_is_cross_entropy() -> None:
     log_p = outputs.logits_kbc[0].log_softmax(-1)
     nll = annotator_nll(log_p, torch.eye(CLASSES, dtype=torch.float64).log()[None], labels[None])
     torch.testing.assert_close(nll[0], functional.cross_entropy(outputs.logits_kbc[0], labels, reduction="none"))
+
+
+def test_ltnet_hears_a_crowd_as_the_mean_of_its_votes() -> None:
+    """Against the formula, vote by vote in float64; a picture without votes has no say."""
+    generator = np.random.default_rng(3)
+    votes = generator.integers(0, 4, (len(KEYS), CLASSES))
+    votes[5] = 0
+    shares = vote_shares(pd.Series([*map(np.array, votes[:-1]), None]), CLASSES, source="there")
+    setting = replace(SETTING, votes_nc=shares)
+    method = METHODS["ltnet"].build(params(method="ltnet", ltnet={"labels": "votes", "diagonal": 0.8}), setting)
+    matrices = torch.from_numpy(generator.normal(0, 1, (2, CLASSES, CLASSES)))
+    method.matrices_acc.data = matrices
+    outputs, labels, _ = batch(1, 6, seed=1)
+    positions = torch.tensor([0, 5, 7, len(KEYS) - 1, 9, 20])
+    found = method.losses(outputs, Given(labels_b=labels, positions_b=positions, epoch=0)).total
+    stochastic = [np.exp(raw) / np.exp(raw).sum(1, keepdims=True) for raw in matrices.numpy()]
+    given, crowd = [], []
+    for logits, label, position in zip(outputs.logits_kbc[0].numpy(), labels.tolist(), positions.tolist(), strict=True):
+        p = np.exp(logits) / np.exp(logits).sum()
+        given.append(-np.log(p @ stochastic[0][:, label]))
+        heard = [c for c in range(CLASSES) for _ in range(votes[position, c] if position < len(KEYS) - 1 else 0)]
+        if heard:
+            crowd.append(np.mean([-np.log(p @ stochastic[1][:, vote]) for vote in heard]))
+    assert len(crowd) == 4
+    assert float(found.detach()) == pytest.approx(np.mean(given) + np.mean(crowd), rel=1e-6)
 
 
 def test_ltnet_trains_matrices_that_stay_stochastic_and_ignores_absent_labels() -> None:

@@ -16,6 +16,7 @@ from train.commands.export import export
 from train.commands.predict import predict
 from train.commands.review import review
 from train.commands.submission import app as submission
+from train.commands.table import table
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -34,6 +35,7 @@ app.command()(faces)
 app.command()(predict)
 app.command()(review)
 app.command()(export)
+app.command()(table)
 app.add_typer(submission, name="submission")
 app.add_typer(store, name="store")
 app.add_typer(team, name="team")

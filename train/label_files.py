@@ -1,6 +1,7 @@
 """Labels that people bring along: tables by sample key, and matrices of how labels are confused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,26 @@ def read_annotators(path: Path, keys: "pd.Series[str]", classes: int) -> NDArray
         raise UserError(f"{path} names none of the training samples; its first key is {table['key'].iloc[0]!r}")
     found: NDArray[np.int64] = np.where(positions >= 0, labels[:, positions], -1)
     return found
+
+
+def vote_shares(votes: "pd.Series[Any]", classes: int, *, source: str) -> NDArray[np.float32]:
+    """The share of a sample's votes that each class got, N x C; 0 throughout where nobody voted for any.
+
+    Args:
+        votes: counts a class of each sample, as `ShardReader.marks("votes")`; null where unknown.
+        classes: C.
+        source: the shard set, for the message.
+
+    Raises:
+        UserError: if no sample has votes.
+    """
+    counts = np.zeros((len(votes), classes), np.float32)
+    known = votes.notna().to_numpy()
+    if not known.any():
+        raise UserError(f"ltnet.labels is votes, but {source} holds none; name a CSV file of labels, or set it to null")
+    counts[known] = np.stack(list(votes[known]))
+    shares: NDArray[np.float32] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares
 
 
 def read_labels(path: Path, keys: "pd.Series[str]", classes: int) -> NDArray[np.int64]:

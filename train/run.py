@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline import balance
 from pipeline.contract import UserError
 from pipeline.files import digest_file, digest_of
+from pipeline.method_params import VOTES
 from pipeline.shards.manifest import MANIFEST, read_manifest
 from pipeline.shards.mixed import other_sets
 from pipeline.shards.verification import require_verified
@@ -20,6 +21,7 @@ from pipeline.streaming.feed import Feed
 from pipeline.train_params import TrainParams
 from train.augment import Augment
 from train.compute import Compute
+from train.label_files import vote_shares
 from train.methods import Setting, build_method
 from train.mixing import Source, mixed_order, shown_counts
 from train.networks import Networks
@@ -123,6 +125,7 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
         classes=train.classes,
         features=networks.features,
         attention=networks.attention,
+        votes_nc=_votes(params, train),
     )
     method = build_method(params, setting).to(compute.device)
     groups = networks.parameter_groups(lr_backbone=params.lr_backbone, lr_head=params.lr_head)
@@ -139,6 +142,12 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
         micro_batch=params.micro_batch,
         synced=params.batch_norm == "synced",
     )
+
+
+def _votes(params: TrainParams, train: Split) -> NDArray[np.float32] | None:
+    if params.method != "ltnet" or params.ltnet.labels != VOTES:
+        return None
+    return vote_shares(train.reader.marks("votes"), train.classes, source=str(train.reader.folder))
 
 
 def _stream(params: TrainParams, split: Split, augment: Augment | None, feed: Feed | None) -> Stream:
@@ -227,7 +236,8 @@ def run_key(run: Run) -> str:
 
 
 def _files(params: TrainParams) -> tuple[str | None, ...]:
-    return params.init, params.noise_matrix, params.noise_list, params.ltnet.labels
+    labels = None if params.ltnet.labels == VOTES else params.ltnet.labels
+    return params.init, params.noise_matrix, params.noise_list, labels
 
 
 def _code(modules: Iterable[str]) -> dict[str, str]:

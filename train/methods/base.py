@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -55,12 +57,15 @@ class Setting:
         classes: C.
         features: D, the width of what the networks' last layer is given.
         attention: whether the networks have class activation maps.
+        votes_nc: for each sample the share of its votes that each class got, 0 throughout where it has none; None
+            unless the parameters ask for them.
     """
 
     keys: "pd.Series[str]"
     classes: int
     features: int
     attention: bool
+    votes_nc: NDArray[np.float32] | None = None
 
 
 class Method(nn.Module, ABC):

@@ -1,0 +1,230 @@
+"""Tables over experiments: definitions, what fits a cell, mixed code, and what is printed and drawn."""
+
+import json
+import math
+import re
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.contract import UserError
+from pipeline.params import check_params
+from tests.conftest import ROOT
+from train import paper
+from train.commands.table import table as command
+from train.schedules import ramp_up
+from train.tables import experiments, locked
+from train.tables.definition import Table, build_table, names
+from train.tables.experiments import Finished
+from train.tables.figure3 import figure3
+from train.tables.filled import fill
+from train.tables.locked import LockedRun, Version, settings_of_run
+from train.tables.markdown import markdown, plot
+from train.tables.memory import mean_curves
+from train.tables.running import command_of, experiment_name
+
+HERE, OLDER = Version("a" * 64, "1"), Version("b" * 64, "1")
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def run(
+    table: Table, row: str, seed: int, f1: float, *, column: str = "", version: Version = HERE, commit: str = "1234567"
+) -> Finished:
+    """An experiment with a row's parameters, under a name that says nothing."""
+    (cell,) = [cell for cell in table.of_row(row) if cell.column == column]
+    scores = {"f1": f1, "accuracy": f1 / 2, "score": f1 / 3, "best_epoch_f1": 1.0}
+    locked_run = LockedRun(settings=settings_of_run(table.params(cell, seed)), seed=seed, version=version, rows="")
+    return Finished(name="any", commit=commit, run=locked_run, scores=scores, created=f"2026-01-01T00:00:{seed:02d}")
+
+
+@pytest.mark.parametrize("name", ["noise", "table3", "table4", "table5", "table6", "table7"])
+@pytest.mark.parametrize("size", ["demo", "paper"])
+def test_every_run_of_every_table_has_parameters_that_are_allowed(name: str, size: str) -> None:
+    table = build_table(name, size=size)  # type: ignore[arg-type]
+    assert len(table.seeds) >= 3
+    runs = [table.params(cell, seed) for cell in table.cells for seed in table.seeds if cell.changes is not None]
+    assert len({settings_of_run(each) for each in runs}) * len(table.seeds) == len(runs)
+    if table.definition.paper:
+        published = {row.method for row in paper.TABLES[table.definition.paper - 1].rows}
+        assert {cell.published.method for cell in table.cells if cell.published} == published
+
+
+def test_rows_are_those_of_the_paper() -> None:
+    assert [cell.changes["beta"] for cell in build_table("table4").cells] == [0.1, 0.65, 1, 1.5, 2, 3, 4, 5]
+    assert [cell.changes["networks"] for cell in build_table("table3").cells] == [1, 2, 3, 4]
+    assert names() == ["noise", "table3", "table4", "table5", "table6", "table7"]
+    columns = build_table("noise").columns
+    assert columns == ["right labels", *(f"{rate} % by {unit}" for unit in ("segment", "frame") for rate in (20, 40))]
+
+
+def test_means_deviations_and_the_papers_figures_are_printed_and_nothing_is_made_up() -> None:
+    table = build_table("table4")
+    values = [0.31, 0.37, 0.42]
+    filled = fill(table, [run(table, "4.0", seed, f1) for seed, f1 in enumerate(values)] + [run(table, "5.0", 7, 0.5)])
+    text = markdown(filled)
+    row = next(line for line in text.splitlines() if line.startswith("| 4.0 |"))
+    mean = sum(values) / 3
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+    assert f"| 4.0 | 3 | {mean:.4f} ± {deviation:.4f} | {mean / 2:.4f} ± {deviation / 2:.4f} |" in row
+    assert row.endswith("| 0.4040 | 0.6378 | 0.4814 |")
+    assert "| 5.0 | 1 | 0.5000 | 0.2500 |" in text
+    assert "| 0.65 | 0 | missing | missing | missing | missing | 0.3780 |" in text
+    assert "Missing: 21 runs" in text and "from commits 1234567" in text
+    assert "| `image_size` | 80 | 224 |" in text and "`method`" not in text
+    assert text.count("missing |") == 6 * 4
+
+
+def test_a_cell_is_found_by_parameters_however_they_were_asked_for() -> None:
+    """Table 7's second row is Table 4's row for the beta of params.yaml: one run serves both."""
+    four, seven = build_table("table4"), build_table("table7")
+    filled = fill(seven, [run(four, "5.0", 2, 0.4), run(four, "4.0", 2, 0.9)])
+    assert filled.scores(seven.cells[1], "f1") == [0.4]
+    assert len(filled.missing()) == 5
+    three = build_table("table3")
+    assert fill(three, [run(seven, "CE + consistency", 0, 0.4)]).scores(three.cells[2], "f1") == [0.4]
+
+
+def test_the_later_of_two_equal_runs_counts_once() -> None:
+    table = build_table("table4")
+    first, second = run(table, "4.0", 1, 0.2), run(table, "4.0", 1, 0.3)
+    later = Finished(**(vars(second) | {"created": "2026-02-01T00:00:00"}))
+    assert fill(table, [later, first]).scores(table.of_row("4.0")[0], "f1") == [0.3]
+
+
+def test_mixed_code_is_refused_naming_the_commits() -> None:
+    table = build_table("table4")
+    mixed = [run(table, "4.0", 0, 0.2), run(table, "5.0", 0, 0.3, version=OLDER, commit="7654321")]
+    with pytest.raises(UserError) as caught:
+        fill(table, mixed)
+    assert str(caught.value) == (
+        "table4: the experiments are of different code: 1 from 1234567; 1 from 7654321; choose with --commit"
+    )
+    assert fill(table, mixed, commit="76543210").scores(table.of_row("5.0")[0], "f1") == [0.3]
+    filled = fill(table, mixed, version=HERE)
+    assert filled.others == ("7654321",) and "experiments from 7654321" in markdown(filled)
+
+
+def test_a_grid_has_a_column_a_condition() -> None:
+    table = build_table("noise", only=["CE", "CCT", "40 % by segment"])
+    found = [run(table, "CCT", seed, 0.5 + seed / 10, column="40 % by segment") for seed in (0, 1)]
+    text = markdown(fill(table, found))
+    deviation = statistics.stdev([0.5, 0.6])
+    assert f"| CCT | 0.5500 ± {deviation:.4f} (2) |" in text and "| CE | missing |" in text
+    assert "Co-teaching |" not in text
+
+
+def test_every_value_is_in_the_plot_and_it_is_a_file_by_itself() -> None:
+    table = build_table("table4")
+    svg = plot(fill(table, [run(table, "4.0", seed, f1) for seed, f1 in enumerate([0.3, 0.35])]))
+    assert svg.startswith("<svg ") and 'xmlns="http://www.w3.org/2000/svg"' in svg
+    assert "4.0: 0.3000, 0.3500; published 0.4040" in svg and "0.65: no values; published 0.3780" in svg
+    assert svg.count("<circle") == 2 and "prefers-color-scheme: dark" in svg
+
+
+def test_figure_3_is_equation_4() -> None:
+    text, svg = figure3(build_table("table4"))
+    row = next(line for line in text.splitlines() if line.startswith("| β = 4 |"))
+    expected = [0.9 * math.exp(-4 * (1 - epoch / 14) ** 2) for epoch in (0, 2, 4, 5, 7)]
+    assert row == "| β = 4 | " + " | ".join(f"{value:.3f}" for value in expected) + " |"
+    assert svg.count("<path") == 2 * 8  # a line and its place in the legend
+    assert ramp_up(7, beta=4, lambda_max=0.9, rampup=14, after_rampup="hold") == pytest.approx(expected[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": "table9"}, "there is no table 'table9'; there are noise, table3,"),
+        ({"name": "table4", "only": ["4"]}, "there is no row or column '4'; there are '0.1', '0.65',"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build_table(**arguments)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+def test_without_experiments_there_is_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("train.commands.table.finished_experiments", list)
+    with pytest.raises(UserError, match="table4: no finished experiment has its parameters; `cct table table4 --run`"):
+        command("table4", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_stable_and_tell_runs_apart() -> None:
+    table = build_table("table4")
+    names_of = {experiment_name(table, cell, seed, HERE) for cell in table.cells for seed in table.seeds}
+    assert len(names_of) == 24 and all(re.fullmatch(r"table4-[\d.]+-s\d-[0-9a-f]{6}", name) for name in names_of)
+    cell = table.of_row("4.0")[0]
+    assert experiment_name(table, cell, 0, HERE) != experiment_name(table, cell, 0, OLDER)
+    asked = command_of(
+        build_table("table5", size="paper"), build_table("table5", size="paper").cells[3], 1, HERE, queued=False
+    )
+    assert asked[-1] == "evaluate" and asked[-3:-1] == ["--copy-paths", "data/shards/rafdb"]
+    assert "pretrain.dataset=rafdb" in asked and "seed=1" in asked and "--temp" in asked
+
+
+def test_curves_are_means_over_runs(tmp_path: Path) -> None:
+    frames = [pd.DataFrame({"flipped_fit": [0.1, 0.2], "flipped_true": [0.3, value]}) for value in (0.4, 0.6)]
+    paths = [tmp_path / f"{number}.csv" for number in range(2)]
+    for path, frame in zip(paths, frames, strict=True):
+        frame.to_csv(path)
+    curves = mean_curves(paths)
+    assert curves is not None
+    assert curves["flipped_fit"] == pytest.approx([0.1, 0.2]) and curves["flipped_true"] == pytest.approx([0.3, 0.5])
+    frames[0].drop(columns="flipped_fit").to_csv(paths[0])
+    assert mean_curves(paths[:1]) is None
+
+
+def lock_of(params: dict[str, object], *, models: str = "m") -> dict[str, object]:
+    """A dvc.lock as DVC writes it, as far as it is read."""
+    code = {"path": "train/loop.py", "md5": "c"}
+    tracked = {key: value for key, value in params.items() if key not in ("workers", "snapshot_minutes", "pretrain")}
+    shards, model = {"path": "data/shards/demo", "md5": "d.dir"}, {"path": "models/demo", "md5": "m"}
+    rows = {"path": "results/training.csv", "md5": "r"}
+    pretrain = {"params": {"params.yaml": {"pretrain": params["pretrain"]}}, "outs": []}
+    train = {"deps": [shards, code], "params": {"params.yaml": tracked | {"pretrain.epochs": 0}}, "outs": [model, rows]}
+    return {
+        "stages": {"pretrain": pretrain, "train": train, "evaluate": {"deps": [model | {"md5": models}, shards, code]}}
+    }
+
+
+def test_what_a_lock_is_of_is_read_from_it_and_stale_evaluations_are_not() -> None:
+    params = build_table("table4").params(build_table("table4").cells[0], 3)
+    known = params.model_dump() | {"networks": None, "lr_head": 1e-05}
+    text = json.dumps(lock_of({key: known[key] for key in [*type(params).__mro__[1].model_fields, "pretrain"]}))
+    found = locked.locked_run(text.replace('"lr_head": 1e-05', '"lr_head": 1e-05').encode())
+    assert found is not None and (found.seed, found.rows, found.version.data) == (3, "r", "d.dir")
+    assert found.settings == settings_of_run(check_params(known))
+    assert (
+        locked.locked_run(
+            text.replace('"path": "models/demo", "md5": "m"', '"path": "models/demo", "md5": "x"', 1).encode()
+        )
+        is None
+    )
+    for other in (b"", b"stages: {}", b": : not yaml", text.replace('"beta"', '"betta"').encode()):
+        assert locked.locked_run(other) is None
+
+
+def test_everything_that_dvc_shows_is_looked_at_but_the_workspace() -> None:
+    shown = [
+        {"rev": "workspace", "data": {"rev": "workspace"}, "experiments": None},
+        {
+            "rev": "c0ffee",
+            "name": "main",
+            "data": {"rev": "c0ffee"},
+            "experiments": [
+                {"name": "one", "revs": [{"rev": "e1", "data": {"rev": "e1"}}]},
+                {"name": "q", "revs": [{"rev": "e2", "data": None}]},
+            ],
+        },
+    ]
+    assert [(data["rev"], name, commit) for data, name, commit in experiments._entries(shown)] == [
+        ("c0ffee", "main", "c0ffee"),
+        ("e1", "one", "c0ffee"),
+    ]

@@ -1,0 +1,1 @@
+"""Tables over many experiments: what is in them, which experiments fill them, how they are run and shown."""

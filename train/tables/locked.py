@@ -1,0 +1,132 @@
+"""What dvc.lock says a result is of: parameters, pre-training, the code of training and evaluation, the shards."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.contract import RESULTS, Paths, UserError
+from pipeline.files import digest_of
+from pipeline.params import Params
+from pipeline.train_params import TrainParams
+
+LOCK = Path("dvc.lock")
+_PIPELINE = Path("dvc.yaml")
+_STAGES = ("train", "evaluate")
+
+_WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": None}
+"""Parameters that no table tells apart; the first two are not in dvc.lock. Devices change rounding alone."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML 1.2, in which dvc.lock is written and 1e-05 is a number too; ruamel takes a second for a dvc.lock."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a result depends on besides parameters: digests of the code that trains and evaluates, and of the shards."""
+
+    code: str
+    data: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedRun:
+    """A training and its evaluation, as recorded: `settings` as of `settings_of`, `rows` the digest of its epochs."""
+
+    settings: str
+    seed: int
+    version: Version
+    rows: str
+
+
+def settings_of(params: TrainParams, pretraining: tuple[int, str]) -> str:
+    """Everything that a result depends on but the seed, as text: equal for equal runs, however they were asked for.
+
+    Args:
+        params: of the training.
+        pretraining: epochs and shard set of the pre-training; without epochs the set is of no account.
+    """
+    kept = params.model_dump(include=set(TrainParams.model_fields), exclude={"seed", *_WITHOUT_EFFECT})
+    epochs, dataset = pretraining
+    return json.dumps(kept | {"pretrain": [epochs, dataset if epochs else None]}, sort_keys=True)
+
+
+def settings_of_run(params: Params) -> str:
+    """`settings_of` the parameters of a run that is asked for."""
+    return settings_of(params, (params.pretrain.epochs, params.pretrain.dataset))
+
+
+def locked_run(content: bytes) -> LockedRun | None:
+    """What the results in a dvc.lock are of; None unless training and evaluation are there and belong together."""
+    lock = _stages(content)
+    if not {"pretrain", *_STAGES} <= set(lock):
+        return None
+    raw = dict(lock["train"]["params"]["params.yaml"])
+    epochs, dataset = raw.pop("pretrain.epochs", 0), lock["pretrain"]["params"]["params.yaml"]["pretrain"]["dataset"]
+    try:
+        params = TrainParams.model_validate(_WITHOUT_EFFECT | raw)
+    except ValidationError:
+        return None  # of a time when there were other parameters
+    needs, makes = _hashes(lock, _STAGES, "deps"), _hashes(lock, ("pretrain", "train"), "outs")
+    if any(needs[path] != digest for path, digest in makes.items() if path in needs):
+        return None  # the evaluation is of another training than the one that is recorded beside it
+    code = {path: digest for path, digest in needs.items() if path.endswith(".py")}
+    return LockedRun(
+        settings=settings_of(params, (epochs, dataset)),
+        seed=params.seed,
+        version=Version(_code_digest(code), needs.get(_shards(params), "")),
+        rows=makes.get(str(RESULTS / "training.csv"), ""),
+    )
+
+
+def current_version(params: Params) -> Version:
+    """The code and the shards that a run has now.
+
+    Raises:
+        UserError: if the shard set is not in dvc.lock, so that no checkout could have it.
+    """
+    lock = _stages(LOCK.read_bytes()) if LOCK.exists() else {}
+    digest = _hashes(lock, tuple(lock), "outs").get(_shards(params))
+    if digest is None:
+        raise UserError(f"{_shards(params)} is not in {LOCK}; run `dvc repro shard`, then commit {LOCK} with git")
+    stages = _stages(_PIPELINE.read_bytes())
+    code = {str(dep) for stage in _STAGES for dep in stages[stage]["deps"] if str(dep).endswith(".py")}
+    return Version(_code_digest({name: _md5(Path(name)) for name in code}), digest)
+
+
+def _stages(content: bytes) -> dict[str, Any]:
+    """Of a dvc.yaml or dvc.lock; none where it is not one."""
+    try:
+        return dict((yaml.load(content, Loader=_Loader) or {}).get("stages") or {})
+    except (yaml.YAMLError, AttributeError):
+        return {}
+
+
+def _hashes(lock: Mapping[str, Any], stages: tuple[str, ...], kind: str) -> dict[str, str]:
+    """Path to digest of what the stages need (`deps`) or make (`outs`)."""
+    return {each["path"]: each.get("md5", "") for stage in stages for each in lock[stage].get(kind, [])}
+
+
+def _shards(params: TrainParams) -> str:
+    return str(Paths(dataset=params.dataset).shards)
+
+
+def _code_digest(code: Mapping[str, str]) -> str:
+    return digest_of(sorted(code.items()))
+
+
+def _md5(path: Path) -> str:
+    """As DVC records a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
