@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-fast check format lock clean table3 table4 table5 table6 table7 noise-table figure3
+.PHONY: setup demo test test-fast lint check format lock clean table3 table4 table5 table6 table7 noise-table figure3
 
 setup: $(STAMP)
 
@@ -39,10 +39,12 @@ test: setup
 test-fast: setup
 	@$(BIN)/python -m pytest -m "not slow"
 
-check: setup
+lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+check: lint
 	@$(BIN)/python -m pytest -q -m "not slow"
 
 format: setup

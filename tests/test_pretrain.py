@@ -20,7 +20,8 @@ WEIGHTS = PRETRAINED / "last.safetensors"
 
 
 def asked(epochs: int, **changes: object) -> Params:
-    return check_params(params().model_dump() | TINY | {"pretrain": {"dataset": "other", "epochs": epochs}} | changes)
+    pretraining = {"dataset": "other", "mix": {}, "epochs": epochs}
+    return check_params(params().model_dump() | TINY | {"pretrain": pretraining} | changes)
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ EverythingOption = Annotated[
 
 @app.callback()
 def _team() -> None:
-    """Shares shard sets: one person prepares them, all train on them. Step by step: docs/team.md."""
+    """Shares shard sets: one person prepares them, all train on them. Step by step: docs/team.md.
+
+    Examples: cct team push; cct team pull; cct team check --remote lab
+    """
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they would say is told in one line
 
