@@ -47,6 +47,15 @@ def remotes(config: Config) -> list[Finding]:
     return findings
 
 
+def tried_out(config: Config) -> list[Finding]:
+    """What `cct team check` finds, which writes to the default remote and reads it back; nothing if there is none."""
+    if "core.remote" not in config:
+        return []
+    from pipeline.team.checks import findings  # loads DVC, for half a second
+
+    return findings(None)
+
+
 def _remote(title: str, name: str, url: str, endpoint: str | None) -> Finding:
     scheme = urlsplit(url).scheme if "://" in url else ""
     if scheme in ("", "file"):

@@ -25,7 +25,7 @@ _PATIENCE_S = 4.5
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON: name, state, text, mend.")] = False,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also read the whole raw set and every byte of the shards.")
+        bool, typer.Option("--deep", help="Also read the raw set and every byte of the shards, and try the remote out.")
     ] = False,
 ) -> None:
     """Says what this machine and this folder have and lack, each with the line that mends it; seconds, changes nothing.
@@ -62,7 +62,7 @@ def _findings(*, deep: bool) -> Iterator[Finding]:
     if raw is None:
         yield warn("folder", f"no {PARAMS_FILE} here: only the machine was looked at", "cd to the project's folder")
         return
-    yield from _folder(params)
+    yield from _folder(params, deep=deep)
     if params is not None:
         yield from raw.findings(patience_s=None if deep else _PATIENCE_S)
         yield from _data(params, deep=deep)
@@ -103,9 +103,9 @@ def _decoder() -> list[Finding]:
     return decoder()
 
 
-def _folder(params: "Params | None") -> Iterator[Finding]:
+def _folder(params: "Params | None", *, deep: bool) -> Iterator[Finding]:
     from pipeline.doctor import links, repository, room
-    from pipeline.doctor.remotes import remotes
+    from pipeline.doctor.remotes import remotes, tried_out
     from pipeline.store import work_store
 
     store, cache, copies = work_store().root, repository.DVC / "cache", False
@@ -122,6 +122,7 @@ def _folder(params: "Params | None") -> Iterator[Finding]:
             copies = any(finding.state == "warn" for finding in linked)
             yield from linked
             yield from _checked("remotes", lambda: remotes(config))
+            yield from _checked("team", lambda: tried_out(config)) if deep else ()
     else:
         yield warn("dvc", "this folder is no DVC repository: stages cannot run here", "git checkout .dvc, or: dvc init")
     folders = {"data": Path("data"), "work store": store, "cache": cache, "models": Path("models"), "results": RESULTS}
