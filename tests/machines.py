@@ -64,9 +64,9 @@ class Machine(Project):
         return self.folder / ".dvc/cache/files/md5"
 
     def forget(self) -> None:
-        """Drops the cache and the shard sets, as on a new disk."""
+        """Drops the cache and the shard set, as on a new disk."""
         shutil.rmtree(self.folder / ".dvc/cache", ignore_errors=True)
-        shutil.rmtree(self.folder / "data/shards", ignore_errors=True)
+        shutil.rmtree(self.folder / "data/shards/demo", ignore_errors=True)
 
     @property
     def _own(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from pipeline.contract import UserError
 from pipeline.stage import SignalledError
 from pipeline.store import WorkStore
+from pipeline.streaming.opening import OpenedSet
 from tests.shard_sets import params, write_shard_set
 from train import folds
 from train.folds import dealt, said_from_outside
@@ -41,9 +42,9 @@ def test_held_out_videos_are_in_no_batch_and_in_no_count(whole: Path) -> None:
 
 @pytest.mark.slow
 def test_folds_are_kept_and_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = write_shard_set(tmp_path, {"train": 24, "val": 4})
+    shards = OpenedSet(folder=write_shard_set(tmp_path, {"train": 24, "val": 4}), feed=None)
     asked = params(**SMALL | {"snapshot_minutes": 0.0})
-    samples = prepare(asked, shards).train.reader.samples
+    samples = prepare(asked, shards.folder).train.reader.samples
 
     def store(name: str) -> None:
         (tmp_path / name).mkdir(exist_ok=True)

@@ -132,7 +132,7 @@ def test_a_teammate_trains_on_what_came_through_kills_and_damage(
     for name, way in harmed.items():
         said = "not on remote" if way == "removed" else "damaged on remote"
         assert any(name in line and said in line for line in pulled.stderr.splitlines()), (name, way, pulled.stderr)
-    assert not (mate.folder / "data/shards").exists()
+    assert not (mate.folder / "data/shards/demo").exists()
 
     builder.team("push", "-r", kind, "--verify")
     assert team.wrong(kind) == []

@@ -66,10 +66,9 @@ def push(
 
     there, moved = sharing.push(load_params(), remote, everything=everything, thorough=thorough)
     print(f"remote {there.name}: {moved.files} files sent ({disk.size(moved.size_bytes)}), everything is there")
-    if _uncommitted("dvc.lock"):
-        print(
-            "dvc.lock is not committed, and teammates need it: git add dvc.lock; git commit; git push", file=sys.stderr
-        )
+    if _uncommitted("dvc.lock", "data/shards"):
+        told = "dvc.lock or data/shards/*.json is not committed, and teammates need them"
+        print(f"{told}: git add dvc.lock data/shards; git commit; git push", file=sys.stderr)
 
 
 @app.command()
@@ -118,6 +117,6 @@ def _told(finding: Finding) -> str:
     return f"{line}\n     {finding.mend}" if finding.mend else line
 
 
-def _uncommitted(path: str) -> bool:
-    told = subprocess.run(["git", "status", "--porcelain", path], capture_output=True, text=True, check=False)
+def _uncommitted(*paths: str) -> bool:
+    told = subprocess.run(["git", "status", "--porcelain", *paths], capture_output=True, text=True, check=False)
     return bool(told.stdout)

@@ -14,7 +14,6 @@ from pipeline.params import Params
 
 SHARDS = "data/shards/"
 _WEIGHTS = "models/"
-_READING = ("pretrain", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +41,20 @@ def needed_for_training(repo: Repo, params: Params) -> list[Wanted]:
     """The shard sets that training reads, and the weights it starts from where there was pre-training.
 
     A set that was prepared here is an output of the stage shard; one that was prepared under another `dataset` is known
-    as what pretrain or train depend on.
+    as what the stage mix depends on.
 
     Raises:
         UserError: if dvc.lock does not know one of them.
     """
     digests: dict[str, HashInfo | None] = {}
     for stage in _stages(repo, "shard"):
-        digests |= {out.def_path: out.hash_info for out in stage.outs if out.def_path.startswith(SHARDS)}
-    for name in _READING:
-        if name == "pretrain" and params.pretrain.epochs == 0:
-            continue
-        for stage in _stages(repo, name):
-            for dep in stage.deps:
-                if dep.def_path.startswith(SHARDS) and not digests.get(dep.def_path):
-                    digests[dep.def_path] = dep.hash_info
-            if name == "pretrain":
-                weights = (out for out in stage.outs if out.def_path.startswith(_WEIGHTS) and out.hash_info)
-                digests |= {out.def_path: out.hash_info for out in weights}
+        digests |= {out.def_path: out.hash_info for out in stage.outs if out.use_cache and _is_below(SHARDS, out)}
+    for stage in _stages(repo, "mix"):
+        sets = [dep for dep in stage.deps if _is_below(SHARDS, dep) and not digests.get(dep.def_path)]
+        own = SHARDS + params.dataset
+        digests |= {dep.def_path: dep.hash_info for dep in sets if params.pretrain.epochs or dep.def_path == own}
+    for stage in _stages(repo, "pretrain") if params.pretrain.epochs else ():
+        digests |= {out.def_path: out.hash_info for out in stage.outs if out.hash_info and _is_below(_WEIGHTS, out)}
     wanted = []
     for path, digest in digests.items():
         if not digest:
@@ -95,3 +90,7 @@ def parts(cache: HashFileDB, wanted: Wanted) -> list[Part]:
 
 def _stages(repo: Repo, name: str) -> Iterator[Any]:
     return (stage for stage in repo.index.stages if getattr(stage, "name", None) == name)
+
+
+def _is_below(folder: str, output: Any) -> bool:
+    return bool(output.def_path.startswith(folder))
