@@ -256,7 +256,8 @@ def test_streamed_samples_are_those_of_the_disk_in_their_order(team: Team, worke
     with team.feed() as feed:
         streamed = digest(watched(batches(feed.folder, workers=workers, feed=feed, balance=balance)))
     assert streamed == digest(batches(team.local, workers=0, balance=balance))
-    assert 0 < most <= team.cache_gb
+    shard_gb = max(path.stat().st_size for path in team.local.glob("*.tar")) / 1e9
+    assert 0 < most <= team.cache_gb + shard_gb  # a shard that went while one came may have been counted with it
 
 
 @pytest.mark.slow

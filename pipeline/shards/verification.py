@@ -97,11 +97,16 @@ def wrong_shard(path: Path, line: dict[str, Any], rows: pd.DataFrame | None, pic
     return wrong if wrong or rows is None else _wrong_members(path, rows, picture)
 
 
+def sample_columns(path: Path) -> dict[str, str]:
+    """`SAMPLE_COLUMNS`, and those of `MARK_COLUMNS` that a sample table has."""
+    there = tables.column_names(path)
+    return SAMPLE_COLUMNS | {name: kind for name, kind in MARK_COLUMNS.items() if name in there}
+
+
 def _sample_table(path: Path) -> pd.DataFrame:
-    """`SAMPLE_COLUMNS`, and those of `MARK_COLUMNS` that are there."""
-    marks = {name: kind for name, kind in MARK_COLUMNS.items() if name in tables.column_names(path)}
-    repeated = (*_REPEATED, *({"action_units"} & marks.keys()))
-    return tables.read_table(path, SAMPLE_COLUMNS | marks, categories=repeated)
+    columns = sample_columns(path)
+    repeated = (*_REPEATED, *({"action_units"} & columns.keys()))
+    return tables.read_table(path, columns, categories=repeated)
 
 
 def _wrong_bytes(path: Path, line: dict[str, Any]) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files, tables
-from pipeline.contract import SAMPLE_COLUMNS
 from pipeline.shards.manifest import MANIFEST, SAMPLES, read_manifest
-from pipeline.shards.verification import checked_tables, wrong_shard
+from pipeline.shards.verification import checked_tables, sample_columns, wrong_shard
 from pipeline.streaming.cache import Pin, ShardCache
 from pipeline.streaming.remote import RemoteFolder
 
@@ -55,7 +54,8 @@ class Arrivals:
 
         def fetch(folder: Path) -> None:
             self.remote.fetch(name, self.objects[name], folder / SHARD, size=line["bytes"])
-            rows = tables.read_stretch(self.tables.folder / SAMPLES, SAMPLE_COLUMNS, where=("shard", name))
+            samples = self.tables.folder / SAMPLES
+            rows = tables.read_stretch(samples, sample_columns(samples), where=("shard", name))
             if wrong := wrong_shard(folder / SHARD, line, rows, self.manifest["picture"]):
                 raise self.remote.damaged(
                     f"{self.remote.folder / name}", self.objects[name], wrong.removeprefix(f"{folder / SHARD}: ")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_S3_SILENCE_S = 15
+"""How long a server may say nothing before the client of S3 asks again, unless the remote's settings say otherwise."""
+
 WAITS_S = (1, 2, 4, 8, 16, 30, 60, 60, 60, 60)
 """Before each further attempt, seconds: five minutes, so that a server may be restarted."""
 
@@ -144,6 +147,10 @@ class RemoteFolder:
         raise AssertionError
 
     def _connect(self) -> "ObjectDB":
+        settings = self._repo.config["remote"].get(self._name, {})
+        if str(settings.get("url", "")).startswith("s3://"):  # its client waits for a minute, and tries five times
+            for name in ("connect_timeout", "read_timeout"):
+                settings.setdefault(name, _S3_SILENCE_S)
         objects: ObjectDB = self._repo.cloud.get_remote_odb(self._name, "stream", hash_name=self._kind)
         return objects
 
