@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.shards.naming import tell_name
 from tests.projects import SMALL, Project, copy_project, environment
 from tests.shard_sets import write_shard_set
 
@@ -36,12 +37,13 @@ def project(tmp_path: Path) -> Project:
     (project.folder / "tables/tiny.yaml").write_text(TINY)
     made = write_shard_set(tmp_path / "made", {"train": 24, "val": 14})
     (project.folder / "data/shards").mkdir(parents=True)
-    made.rename(project.folder / "data/shards/demo")
+    tell_name(made.rename(project.folder / "data/shards/demo"))
     yaml, path = YAML(), project.folder / "dvc.yaml"
     content = yaml.load(path)
     for stage in ("index", "extract", "align"):
         del content["stages"][stage]
-    content["stages"]["shard"] = {"cmd": "false", "outs": ["data/shards/${dataset}"]}
+    outs = ["data/shards/${dataset}", {"data/shards/${dataset}.json": {"cache": False}}]
+    content["stages"]["shard"] = {"cmd": "false", "outs": outs}
     yaml.dump(content, path)
     project.dvc("commit", "--force", "shard")
     project.commit("Shards")

@@ -185,7 +185,7 @@ def lock_of(params: dict[str, object], *, models: str = "m") -> dict[str, object
     """A dvc.lock as DVC writes it, as far as it is read."""
     code = {"path": "train/loop.py", "md5": "c"}
     tracked = {key: value for key, value in params.items() if key not in ("workers", "snapshot_minutes", "pretrain")}
-    shards, model = {"path": "data/shards/demo", "md5": "d.dir"}, {"path": "models/demo", "md5": "m"}
+    shards, model = {"path": "data/shards/demo.json", "md5": "d.dir"}, {"path": "models/demo", "md5": "m"}
     rows = {"path": "results/training.csv", "md5": "r"}
     pretrain = {"params": {"params.yaml": {"pretrain": params["pretrain"]}}, "outs": []}
     train = {"deps": [shards, code], "params": {"params.yaml": tracked | {"pretrain.epochs": 0}}, "outs": [model, rows]}

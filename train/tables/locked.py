@@ -20,8 +20,12 @@ LOCK = Path("dvc.lock")
 _PIPELINE = Path("dvc.yaml")
 _STAGES = ("train", "evaluate")
 
-_WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": None}
-"""Parameters that no table tells apart; the first two are not in dvc.lock. Devices change rounding alone."""
+_WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": None} | {
+    "stream": "local",
+    "stream_remote": None,
+    "stream_cache_gb": 20.0,
+}
+"""Parameters that no table tells apart; all but devices are not in dvc.lock. Devices change rounding alone."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -120,7 +124,8 @@ def _hashes(lock: Mapping[str, Any], stages: tuple[str, ...], kind: str) -> dict
 
 
 def _shards(params: TrainParams) -> str:
-    return str(Paths(dataset=params.dataset).shards)
+    """The file that names the set, which is what training depends on (docs/decisions/060)."""
+    return f"{Paths(dataset=params.dataset).shards}.json"
 
 
 def _code_digest(code: Mapping[str, str]) -> str:
