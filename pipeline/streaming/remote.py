@@ -110,8 +110,8 @@ class RemoteFolder:
     def damaged(self, what: str, object_id: str, how: str) -> UserError:
         """What to say of an object that is not what it should be."""
         return UserError(
-            f"remote {self._name}: {what} (object {object_id}) is damaged there: {how}. It was not used. Remove that "
-            "object from the remote and run `dvc push` where the set is right"
+            f"remote {self._name}: {what} (object {object_id}) is damaged there: {how}. It was not used. Whoever "
+            "has the set runs `cct team push --verify`"
         )
 
     def _listing(self) -> bytes:
@@ -130,7 +130,7 @@ class RemoteFolder:
                 raise
             except FileNotFoundError:
                 raise UserError(
-                    f"remote {self._name} does not have {what}; whoever built the shards must run `dvc push`"
+                    f"remote {self._name} does not have {what}; whoever built the shards runs `cct team push`"
                 ) from None
             except Exception as error:  # libraries of a dozen kinds of remotes have no error in common
                 if _is_final(error):
