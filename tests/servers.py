@@ -5,11 +5,11 @@ privileges, and are gone at the end. `ssh_server` skips the test where OpenSSH's
 """
 
 import contextlib
-import logging
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from tests import s3_process
+
+ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 _STARTING_S = 20.0
 _POLL_S = 0.05
@@ -39,14 +42,11 @@ class Server:
 
 
 class S3Server:
-    """Moto's S3 on one port. What was stored outlasts `stop`, as a real server's disk does."""
+    """Moto's S3 on one port, in a process of its own. What was stored outlasts `stop`, as a real server's disk does."""
 
     def __init__(self) -> None:
-        from moto.server import ThreadedMotoServer
-
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line a request
-        self._make = ThreadedMotoServer
-        self._running: Any = None
+        command = [sys.executable, "-m", s3_process.__name__]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.port = 0
         self.start()
 
@@ -57,16 +57,23 @@ class S3Server:
 
     def start(self) -> None:
         """Listens, on the same port as before."""
-        self._running = self._make(ip_address=HOST, port=self.port, verbose=False)
-        self._running.start()
-        self.port = self._running.get_host_and_port()[1]
+        self.port = int(self._tell(f"start {self.port}"))
 
     def stop(self) -> None:
         """Refuses connections from now on."""
-        if self._running:
-            self._running.stop()
-            self._running._server.server_close()
-            self._running = None
+        assert self._tell("stop") == "stopped"
+
+    def end(self) -> None:
+        """Ends the process, and with it what was stored."""
+        with self._process:
+            self._process.kill()
+
+    def _tell(self, order: str) -> str:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{order}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
 
     def client(self) -> Any:
         """A boto3 client, to look at what is stored, or to damage it."""
@@ -97,7 +104,7 @@ def s3_server() -> Iterator[S3Server]:
     try:
         yield server
     finally:
-        server.stop()
+        server.end()
 
 
 @contextlib.contextmanager
