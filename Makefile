@@ -33,11 +33,14 @@ noise-table: setup
 figure3: setup
 	@PATH="$$PWD/$(BIN):$$PATH" cct table figure3 $(TABLE_ARGS)
 
+# Files of tests side by side, a process a core and at most four; a thread each, since many of them start processes of their own.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: setup
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-fast: setup
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: setup
 	@$(BIN)/ruff format --check .
@@ -45,7 +48,7 @@ lint: setup
 	@$(BIN)/mypy
 
 check: lint
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(PYTEST) -q -m "not slow"
 
 format: setup
 	@$(BIN)/ruff format .
