@@ -35,10 +35,10 @@ from train.tables.definition import changed, read_definition  # noqa: E402
 from train.tables.filled import mean_and_deviation  # noqa: E402
 
 RUN = ["dataset", "changes", "method", "unit", "seed"]
-KEPT = ["lambda", "train_accuracy", "agree_all", "flipped_fit", "flipped_true", "val_f1", "val_accuracy"]
+KEPT = ["lambda", "flipped", "train_accuracy", "agree_all", "flipped_fit", "flipped_true", "val_f1", "val_accuracy"]
 METHODS = ["ce", "cct", "coteaching", "jocor", "nct"]
 RATE = 0.4
-CURVES = {"flipped_fit": "the wrong label that was given", "flipped_true": "the true label"}
+CURVES = {"flipped_fit": "the given, wrong label", "flipped_true": "the true label"}
 
 
 def main() -> None:
@@ -65,8 +65,10 @@ def main() -> None:
         run = (options.shards.name, changes, method, unit, seed)
         if run not in _finished(options.out):
             print("noise study:", *run, file=sys.stderr, flush=True)
-            rows = fit(prepare(_params(options, unit, method, seed), options.shards), None)
-            _append(options.out, run, rows)
+            training = prepare(_params(options, unit, method, seed), options.shards)
+            truth, given = training.train.truth, training.train.labels
+            flipped = 0.0 if truth is None else float((given != truth).mean())
+            _append(options.out, run, [row | {"flipped": flipped} for row in fit(training, None)])
 
 
 def _params(options: argparse.Namespace, unit: str, method: str, seed: int) -> Params:
@@ -98,37 +100,39 @@ def _append(path: Path, run: tuple[Any, ...], rows: list[dict[str, Any]]) -> Non
 
 def report(rows: pd.DataFrame) -> Iterator[str]:
     """Markdown: the last epoch of every condition, means and deviations over its seeds."""
-    last = rows.groupby(RUN, sort=False).tail(1)
-    yield "| set | labels | method | n | macro-F1 | wrong label | true label | all agree | accuracy on given labels |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    last = rows.groupby(RUN, sort=False).tail(1).fillna({"flipped_fit": 0.0, "flipped_true": 0.0})
+    wrong_n = last["flipped"] * last["flipped_fit"]
+    last = last.assign(right=(last["train_accuracy"] - wrong_n) / (1 - last["flipped"]))
+    last["apart"] = last["right"] - last["flipped_fit"]
+    yield "| set | labels | method | n | macro-F1 | accuracy | right | wrong | true | right - wrong | all agree |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     order = {name: place for place, name in enumerate([*METHODS, "none", "segment", "frame"])}
     groups = last.groupby(["dataset", "unit", "method", "changes"])
     for (dataset, unit, method, changes), group in sorted(
         groups, key=lambda each: (each[0][0], order[each[0][1]], order.get(each[0][2], 99), each[0][3])
     ):
         labels = "right" if unit == "none" else f"40 % by {unit}"
-        measured = ("val_f1", "flipped_fit", "flipped_true", "agree_all", "train_accuracy")
+        measured = ("val_f1", "val_accuracy", "right", "flipped_fit", "flipped_true", "apart", "agree_all")
         told = " | ".join(_told(group[name]) for name in measured)
-        yield f"| {dataset} | {labels} | {method} {f'`{changes}`' if changes else ''} | {len(group)} | {told} |"
+        yield f"| {dataset} | {labels} | {f'{method} {changes}'.strip()} | {len(group)} | {told} |"
 
 
 def _told(values: "pd.Series[float]") -> str:
-    if values.isna().any():
-        return "–"
     mean, deviation = mean_and_deviation(values.tolist())
     return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
 
 
 def curves(dataset: str, rows: pd.DataFrame) -> str:
-    """An SVG file: by epoch, what the ensemble says of faces with a wrong label; a line a method, means over seeds."""
+    """An SVG file: what the ensemble says of faces with a wrong label, by epoch; lines are means over seeds."""
     charts = []
     for unit, share in itertools.product(("segment", "frame"), CURVES):
-        own = rows[(rows["unit"] == unit) & (rows["changes"] == "")]
-        means = own.groupby(["method", "epoch"])[share].mean().unstack("epoch")
+        own = rows[rows["unit"] == unit]
+        means = own.groupby(["method", "changes", "epoch"], dropna=False)[share].mean().unstack("epoch")
         if len(means):
-            lines = {method: means.loc[method].tolist() for method in METHODS if method in means.index}
-            title = f"40 % by {unit}: predicts {CURVES[share]}"
-            of = "share of the faces with a wrong label"
+            means = means.loc[sorted(means.index, key=lambda name: (METHODS.index(name[0]), name[1]))]
+            lines = {" ".join(filter(None, name)): values.tolist() for name, values in means.iterrows()}
+            title = f"{RATE:.0%} by {unit}: {CURVES[share]}"
+            of = "predicted for this share of the faces with a wrong label"
             charts.append((title, line_chart(list(means.columns), lines, title=title, x_label="epoch", y_label=of)))
     return svg_file(f"What is memorised, {dataset}", charts, columns=2)
 
