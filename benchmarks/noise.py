@@ -100,8 +100,8 @@ def _append(path: Path, run: tuple[Any, ...], rows: list[dict[str, Any]]) -> Non
 
 def report(rows: pd.DataFrame) -> Iterator[str]:
     """Markdown: the last epoch of every condition, means and deviations over its seeds."""
-    last = rows.groupby(RUN, sort=False).tail(1).fillna({"flipped_fit": 0.0, "flipped_true": 0.0})
-    wrong_n = last["flipped"] * last["flipped_fit"]
+    last = rows.groupby(RUN, sort=False).tail(1)
+    wrong_n = last["flipped"] * last["flipped_fit"].fillna(0.0)
     last = last.assign(right=(last["train_accuracy"] - wrong_n) / (1 - last["flipped"]))
     last["apart"] = last["right"] - last["flipped_fit"]
     yield "| set | labels | method | n | macro-F1 | accuracy | right | wrong | true | right - wrong | all agree |"
@@ -118,6 +118,8 @@ def report(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _told(values: "pd.Series[float]") -> str:
+    if values.isna().any():
+        return "–"
     mean, deviation = mean_and_deviation(values.tolist())
     return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
 
