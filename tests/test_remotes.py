@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -92,8 +93,9 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 @pytest.fixture
 def moments(request: pytest.FixtureRequest) -> random.Random:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"{request.node.name}: moments drawn with seed {seed}")
+    """Drawn anew each time; `CCT_TEST_SEED=N` gives those of seed N again."""
+    seed = int(os.environ.get("CCT_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"{request.node.name}: moments drawn with seed {seed}; again: CCT_TEST_SEED={seed}")
     return random.Random(seed)
 
 
