@@ -124,7 +124,7 @@ def test_a_teammate_trains_on_what_came_through_kills_and_damage(
     mate.add_secrets({kind: team.servers[kind]})
     most = moments.randrange(count)
     kill_when(mate.start("cct", "team", "pull", "-r", kind), lambda: len(list(mate.cache.glob("*/[0-9a-f]*"))) > most)
-    assert mate.run("python", "-m", "train.stages.train", check=False).returncode or verified(mate)
+    refuses_or_is_whole(mate)
 
     harmed = damage(team, kind, moments)
     mate.forget()
@@ -145,9 +145,17 @@ def test_a_teammate_trains_on_what_came_through_kills_and_damage(
     assert {name: (mate.folder / name).read_bytes() for name in METRICS} == team.figures
 
 
-def verified(machine: Machine) -> bool:
-    """Whether the shard set is there as a whole."""
-    return verify(machine.folder / "data/shards/demo") == []
+def refuses_or_is_whole(mate: Machine) -> None:
+    """After a killed pull the set verifies, or training refuses it with one line that says what to do."""
+    folder = mate.folder / "data/shards/demo"
+    if (folder / "manifest.json").exists() and verify(folder) == []:
+        return
+    refused = mate.run("python", "-m", "train.stages.train", check=False)
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stderr.splitlines() if "error:" in line]
+    assert "data/shards/demo" in line and "cct team pull" in line
+    assert "Traceback" not in refused.stderr
+    assert not (mate.folder / "models/demo").exists()
 
 
 def damage(team: Team, kind: str, moments: random.Random) -> dict[str, str]:

@@ -160,13 +160,8 @@ def _votes(params: TrainParams, train: Split) -> NDArray[np.float32] | None:
 
 
 def _stream(params: TrainParams, split: Split, augment: Augment | None, feed: Feed | None) -> Stream:
-    faces = Faces(
-        reader=split.reader,
-        labels=split.labels,
-        image_size=params.image_size,
-        seed=params.seed,
-        augment=augment,
-    )
+    side, seed = params.image_size, params.seed
+    faces = Faces(reader=split.reader, labels=split.labels, image_size=side, seed=seed, augment=augment)
     return Stream(faces, workers=params.workers, feed=feed)
 
 
