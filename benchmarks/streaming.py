@@ -31,6 +31,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
+from pipeline.shards.naming import tell_name
 from pipeline.shards.reading import ShardReader
 from pipeline.streaming.feed import Feed, feeding
 from tests.servers import Server, s3_server
@@ -131,6 +132,7 @@ def project(root: Path, made: Path, remote: Server) -> None:
     """A DVC project in `root`, the set on the remote alone; it becomes the folder of work."""
     shutil.copytree(made, root / SHARDS)
     os.chdir(root)
+    tell_name(SHARDS)
     for command in (
         ("init", "--no-scm"),
         ("remote", "add", "--default", "team", remote.url),

@@ -211,7 +211,7 @@ def test_shards_are_ok_once_they_were_verified(
     folder: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "dvc pull" in only(data.shard_set(params)).mend
+    assert "cct team pull" in only(data.shard_set(params)).mend
     (tmp_path / "data/shards").mkdir(parents=True)
     folder.rename(tmp_path / "data/shards/demo")
     assert only(data.shard_set(params)).mend == "cct verify data/shards/demo"

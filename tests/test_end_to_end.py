@@ -167,7 +167,7 @@ def test_training_refuses_a_damaged_shard(project: Project) -> None:
     done = project.run("python", "-m", "train.stages.train", check=False)
     assert done.returncode == 1
     assert "train-000000.tar" in done.stderr
-    assert "dvc pull" in done.stderr
+    assert "cct team pull" in done.stderr
     verified = project.run("cct", "verify", "data/shards/demo", check=False)
     assert verified.returncode == 1
     assert "train-000000.tar" in verified.stderr

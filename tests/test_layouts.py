@@ -37,6 +37,7 @@ Records = dict[str, dict[str, Any]]
 
 REPLICAS: dict[str, Callable[[Path], Replica]] = {
     "affwild2-2020": affwild2.make_first,
+    "affwild2-2021": affwild2.make_second,
     "affwild2-later": affwild2.make_later,
     "affwild2_cropped": affwild2.make_cropped,
     "affwild2_pickle": affwild2.make_pickle,

@@ -13,6 +13,7 @@ import pytest
 from pipeline import files
 from pipeline.params import Params
 from pipeline.shards.manifest import MANIFEST
+from pipeline.shards.naming import tell_name
 from pipeline.stages.align import align_all
 from pipeline.stages.extract import extract_all
 from pipeline.stages.index import build_index
@@ -123,7 +124,7 @@ def test_dvc_notices_a_change_of_any_set_of_a_mix_and_nothing_else(tmp_path: Pat
     for name, samples in (("demo", 12), ("rafdb", 9)):
         made = write_shard_set(tmp_path / f"made-{name}", {"train": samples, "val": 4})
         (project.folder / "data/shards").mkdir(parents=True, exist_ok=True)
-        made.rename(project.folder / "data/shards" / name)
+        tell_name(made.rename(project.folder / "data/shards" / name))
     project.set_params({"leakage.found": "warn"})
     assert "Running stage 'mix'" in mix_of(project, "mix")
     assert "didn't change" in mix_of(project, "mix")
@@ -133,7 +134,7 @@ def test_dvc_notices_a_change_of_any_set_of_a_mix_and_nothing_else(tmp_path: Pat
     assert files.read_json(project.folder / "data/mix.json").keys() == {"demo", "rafdb"}
     assert "didn't change" in mix_of(project, "mixed@rafdb") and "didn't change" in mix_of(project, "mix")
     shutil.rmtree(project.folder / "data/shards/rafdb")
-    write_shard_set(tmp_path / "anew", {"train": 8, "val": 4}).rename(project.folder / "data/shards/rafdb")
+    tell_name(write_shard_set(tmp_path / "anew", {"train": 8, "val": 4}).rename(project.folder / "data/shards/rafdb"))
     assert "Running stage 'mixed@rafdb'" in mix_of(project, "mixed@rafdb")
     assert "Running stage 'mix'" in mix_of(project, "mix")
     dag = project.dvc("dag", "--mermaid", "train").stdout

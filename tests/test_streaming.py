@@ -2,12 +2,13 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from pipeline.contract import UserError
 from pipeline.files import digest_file
-from pipeline.shards.naming import require_named, tell_name
+from pipeline.params import load_params
+from pipeline.shards.naming import named_objects, require_named, tell_name
 from pipeline.shards.reading import ShardReader
+from pipeline.stages.mix import mix as mix_stage
 from pipeline.store import WorkStore
 from pipeline.streaming.arrivals import SHARDS
 from pipeline.streaming.cache import CacheFullError, ShardCache
@@ -28,9 +32,10 @@ from pipeline.streaming.feed import Feed, feeding
 from pipeline.streaming.remote import RemoteFolder
 from pipeline.streaming.schedule import ENTRY_BYTES, most_bytes, require_room, uses
 from tests.projects import environment
-from tests.servers import S3Server, s3_server
+from tests.servers import S3Server, Server, s3_server, ssh_server, webdav_server
 from tests.shard_sets import write_shard_set
 from tests.training_runs import SETTINGS, result, set_params, snapshots, stage_process
+from train.stages.evaluate import evaluate
 from train.stream import Batch, Faces, Stream, epoch_windows, oversampled, split_batches
 
 BATCHES = st.lists(st.lists(st.sampled_from("abcdef"), max_size=4), max_size=200)
@@ -203,6 +208,15 @@ class Team:
         return found
 
 
+def write_config(folder: Path, remote: Server) -> None:
+    """Makes a folder a DVC project with this remote."""
+    settings = {"url": remote.url} | remote.options | remote.secrets
+    lines = [f"    {key} = {value}\n" for key, value in settings.items()]
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n    remote = team\n    analytics = False\n")
+    (folder / ".dvc/config.local").write_text(f"['remote \"team\"']\n{''.join(lines)}")
+
+
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     root = tmp_path_factory.mktemp("team")
@@ -211,16 +225,17 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     made = write_shard_set(root / "made", SAMPLES, samples_per_shard=PER_SHARD)
     shutil.copytree(made, folder / "data/shards/demo")
     with s3_server() as server:
-        remote = server.remote("team")
-        settings = {"url": remote.url} | remote.options | remote.secrets
-        lines = [f"    {key} = {value}\n" for key, value in settings.items()]
-        (folder / ".dvc").mkdir()
-        (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n    remote = team\n    analytics = False\n")
-        (folder / ".dvc/config.local").write_text(f"['remote \"team\"']\n{''.join(lines)}")
-        dvc(folder, "add", "--quiet", "data/shards/demo")
+        write_config(folder, server.remote("team"))
+        beside = write_shard_set(root / "beside", {"train": 60, "val": 24}, samples_per_shard=PER_SHARD)
+        shutil.copytree(beside, folder / "data/shards/rafdb")
+        for name in ("demo", "rafdb"):
+            tell_name(folder / "data/shards" / name)
+            dvc(folder, "add", "--quiet", f"data/shards/{name}")
+            added = YAML(typ="safe").load(folder / f"data/shards/{name}.dvc")["outs"][0]["md5"]
+            assert added == named_objects(Path(folder, "data/shards", name)), "DVC lists a folder otherwise"
         dvc(folder, "push", "--quiet")
-        shutil.rmtree(folder / "data/shards/demo")
-        shutil.rmtree(folder / ".dvc/cache")
+        for place in ("data/shards/demo", "data/shards/rafdb", ".dvc/cache"):
+            shutil.rmtree(folder / place)
         yield Team(folder, made, server, root / "cache")
 
 
@@ -303,7 +318,7 @@ def test_attempts_end_with_a_line_that_names_remote_and_shard(team: Team) -> Non
     assert sum(waited) == 301
     with pytest.raises(UserError, match="nobody"):
         RemoteFolder(Path("data/shards/demo"), "nobody")
-    with pytest.raises(UserError, match=r"data/shards/other is not in dvc\.lock"):
+    with pytest.raises(UserError, match=r"no data/shards/other\.json, so nobody knows"):
         RemoteFolder(Path("data/shards/other"), None)
 
 
@@ -364,6 +379,7 @@ def test_two_runs_share_a_cache(team: Team) -> None:
     assert team.held_gb() <= 1.7 * team.cache_gb
 
 
+EVALUATED = "results/evaluation.json"
 TRAINING = SETTINGS | {"epochs": 1, "batch_size": 12}
 
 
@@ -405,3 +421,55 @@ def test_a_run_that_is_killed_while_it_fetches_harms_nobody(team: Team, beside: 
 def test_two_ranks_stream_what_they_would_read(team: Team, beside: Path) -> None:
     streaming = {"stream": "remote", "stream_cache_gb": team.cache_gb}
     assert trained(team.folder, devices=2, **streaming) == trained(beside, devices=2)
+
+
+@pytest.mark.slow
+def test_a_mix_is_streamed_as_it_is_read(team: Team, beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leakage check, training and scores by set of two sets on the remote: the very figures of the disk."""
+    shutil.copytree(team.local.parent.parent / "beside/shards", beside / "data/shards/rafdb")
+    for name in ("demo", "rafdb"):
+        shutil.copyfile(team.folder / f"data/shards/{name}.json", beside / f"data/shards/{name}.json")
+    streaming = {"stream": "remote", "stream_cache_gb": 1.6 * team.cache_gb}
+    mixed = TRAINING | {"mix": {"rafdb": 0.25}, "leakage": {"found": "warn", "distance": 7}}
+    found = []
+    for folder, changes in ((beside, {}), (team.folder, streaming)):
+        set_params(folder, **mixed | changes)
+        monkeypatch.chdir(folder)
+        params = load_params()
+        mix_stage(params)
+        told = trained(folder, **mixed | changes)
+        evaluate(params)
+        found.append((told, *(Path(name).read_bytes() for name in ("results/leakage.csv", "data/mix.json", EVALUATED))))
+    assert found[0] == found[1]
+    assert not (team.folder / "data/shards/rafdb").exists()
+    assert team.held_gb() <= 1.6 * team.cache_gb
+    sources = json.loads(Path(EVALUATED).read_text())["sources"]
+    assert [(each["dataset"], each["samples"]) for each in sources] == [("demo", 36), ("rafdb", 24)]
+
+
+@contextlib.contextmanager
+def folder_remote(folder: Path) -> Iterator[Server]:
+    yield Server(url=str(folder), options={}, secrets={})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", [folder_remote, ssh_server, webdav_server])
+def test_other_kinds_of_remotes_are_streamed_from(
+    served: Callable[[Path], AbstractContextManager[Server]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects are put there by hand; DVC's client for the kind brings them, and only what a batch needs."""
+    made = write_shard_set(tmp_path / "made", {"train": 24, "val": 8}, samples_per_shard=6)
+    project, place = tmp_path / "project", Path("data/shards/demo")
+    (project / place.parent).mkdir(parents=True)
+    shutil.copytree(made, project / place)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("CCT_STREAM_CACHE", str(tmp_path / "cache"))
+    with served(tmp_path / "server") as server:
+        write_config(project, server)
+        tell_name(place)
+        dvc(project, "add", "--quiet", str(place))
+        dvc(project, "push", "--quiet")
+        shutil.rmtree(place)
+        shutil.rmtree(".dvc/cache")
+        with feeding(place, remote=None, cache_gb=1) as feed:
+            assert digest(batches(feed.folder, workers=0, feed=feed)) == digest(batches(made, workers=0))

@@ -13,11 +13,13 @@ from ruamel.yaml import YAML
 from pipeline.contract import UserError
 from pipeline.findings import Finding
 from pipeline.params import Params
+from pipeline.shards.naming import named_objects, tell_name
 from pipeline.shards.verification import verify
 from pipeline.team import guard, runs, sharing
 from pipeline.team.cache_checks import shared_findings
 from pipeline.team.checks import findings, secret_findings
 from pipeline.team.project import opened_project
+from tests.shard_sets import write_shard_set
 
 STAGES = """\
 stages:
@@ -40,9 +42,17 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     Repo.init(no_scm=True).close()
     with Path(".dvc/config").open("a") as config:
         config.write(f"    remote = team\n['remote \"team\"']\n    url = {tmp_path / 'remote'}\n")
+    commit_shards()
+    yield folder
+
+
+def commit_shards() -> None:
+    """What the stage shard and DVC do once the set is written."""
+    tell_name(Path("data/shards/demo"))
     with Repo(".") as repo:
         repo.commit("shard", force=True)
-    yield folder
+        (stage,) = repo.index.stages
+        assert stage.outs[0].hash_info.value == named_objects(Path("data/shards/demo"))
 
 
 def restrict(project: Path, *, restricted: bool | None) -> None:
@@ -54,8 +64,7 @@ def restrict(project: Path, *, restricted: bool | None) -> None:
         del manifest["params"]["index"]["restricted"]
     path.unlink()
     path.write_text(json.dumps(manifest))
-    with Repo(".") as repo:
-        repo.commit("shard", force=True)
+    commit_shards()
 
 
 def push(params: Params, *, thorough: bool = False) -> int:
@@ -75,7 +84,7 @@ def test_a_second_push_sends_nothing_and_a_pull_brings_the_same_bytes(
 ) -> None:
     assert push(params) == len(list(whole.iterdir())) + 1
     assert push(params, thorough=True) == 0
-    shutil.rmtree("data/shards")
+    shutil.rmtree("data/shards/demo")
     shutil.rmtree(".dvc/cache")
     sharing.pull(params, None, everything=False, force=False)
     there = project / "data/shards/demo"
@@ -166,10 +175,47 @@ def test_a_local_configuration_with_secrets_is_for_its_owner_alone(project: Path
         assert secret_findings(repo)[0].state == "ok"
 
 
-def test_a_set_that_dvc_lock_does_not_know_is_told(project: Path, params: Params) -> None:
-    Path("dvc.lock").unlink()
-    with pytest.raises(UserError, match=r"dvc.lock knows no data/shards/demo.*cct team push"):
-        sharing.pull(params, None, everything=False, force=False)
+def test_sets_that_git_does_not_name_are_told_all_at_once(project: Path, params: Params) -> None:
+    before = params.pretrain.model_copy(update={"epochs": 1, "dataset": "affectnet", "mix": {"ferplus": 0.5}})
+    asked = params.model_copy(update={"mix": {"rafdb": 0.2}, "pretrain": before})
+    with pytest.raises(UserError) as refused:
+        sharing.pull(asked, None, everything=False, force=False)
+    lines = str(refused.value).splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"no data/shards/{name}.json" for name in ("rafdb", "affectnet", "ferplus")
+    ]
+    assert all("`dvc repro shard`" in line and "`cct team push`" in line for line in lines)
+
+
+def test_a_pull_brings_and_verifies_what_mix_and_pretrain_name_and_nothing_else(
+    project: Path, params: Params, tmp_path: Path, whole: Path
+) -> None:
+    """Sets that were prepared under another `dataset` are no output of the pipeline any more."""
+    stages = Path("dvc.yaml").read_text()
+    for name, samples in (("rafdb", 6), ("affectnet", 5), ("unused", 4)):
+        made = write_shard_set(tmp_path / name, {"train": samples, "val": 2})
+        made.rename(project / "data/shards" / name)
+        tell_name(project / "data/shards" / name)
+        Path("dvc.yaml").write_text(stages.replace("demo", name))
+        with Repo(".") as repo:
+            repo.commit("shard", force=True)
+    Path("dvc.yaml").write_text(stages)
+    before = params.pretrain.model_copy(update={"epochs": 1, "dataset": "affectnet"})
+    asked = params.model_copy(update={"mix": {"rafdb": 0.2}, "pretrain": before})
+    push(asked)
+    for name in ("demo", "rafdb", "affectnet", "unused"):
+        shutil.rmtree(f"data/shards/{name}")
+    shutil.rmtree(".dvc/cache")
+    _, _, verified = sharing.pull(asked, None, everything=False, force=False)
+    assert verified == ["data/shards/demo", "data/shards/rafdb", "data/shards/affectnet"]
+    assert all(verify(Path(folder)) == [] for folder in verified)
+    assert not Path("data/shards/unused").exists()
+    gone = remote_objects(tmp_path)
+    manifest = Path("data/shards/rafdb/manifest.json").read_bytes()
+    next(path for path in gone if path.read_bytes() == manifest).unlink()
+    shutil.rmtree(".dvc/cache")
+    with pytest.raises(UserError, match=r"data/shards/rafdb/manifest\.json: not on remote team; whoever built it runs"):
+        sharing.pull(asked, None, everything=False, force=False)
 
 
 @pytest.mark.parametrize("name", [None, "nowhere"])

@@ -113,7 +113,7 @@ def test_training_is_refused_with_the_file_and_what_to_run(folder: Path) -> None
         require_verified(folder)
     message = str(caught.value)
     assert message.startswith(f"{folder / 'val-000000.tar'}: missing (and 1 more); ")
-    assert "`dvc pull --force" in message and "`dvc repro --force --single-item shard`" in message
+    assert "`cct team pull --force`" in message and "`dvc repro --force --single-item shard`" in message
     assert "\n" not in message
 
 

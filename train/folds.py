@@ -79,7 +79,7 @@ def _fold(
     params: TrainParams, shards: OpenedSet, held_out: Collection[str], positions: NDArray[np.int64]
 ) -> Probabilities:
     """What networks that learned without these videos say of their faces; finished work is not redone."""
-    run, store = prepare(params, shards.folder, feed=shards.feed, held_out=held_out), work_store()
+    run, store = _prepared(params, shards, held_out), work_store()
     key = run_key(run)
     found = store.find(KIND, key)
     if found is None:
@@ -87,6 +87,10 @@ def _fold(
         found = store.path(KIND, key)
     said_knc: Probabilities = np.load(found / _SAID, allow_pickle=False)
     return said_knc
+
+
+def _prepared(params: TrainParams, shards: OpenedSet, held_out: Collection[str]) -> Run:
+    return prepare(params, shards.folder, others=shards.others, feed=shards.feed, held_out=held_out)
 
 
 def _train(run: Run, store: WorkStore, key: str, positions: NDArray[np.int64], feed: Feed | None) -> None:

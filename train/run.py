@@ -1,7 +1,7 @@
 """What a training run is made of: verified data, networks, method, and the digest of all that determines its result."""
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +38,10 @@ _WITHOUT_EFFECT = {"workers", "snapshot_minutes", "device", "devices", "stream",
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that an epoch needs; `sources` are the shard sets that it is mixed from, none for a set alone."""
+    """Everything that an epoch needs; `sources` are the shard sets that it is mixed from, none for a set alone.
+
+    `folders` are those of all shard sets that are learned from, the main one first.
+    """
 
     params: TrainParams
     train: Split
@@ -46,6 +49,7 @@ class Run:
     learner: Learner
     train_stream: Stream
     val_stream: Stream
+    folders: tuple[Path, ...]
     sources: tuple[Source, ...] = ()
 
     @property
@@ -59,6 +63,7 @@ def prepare(
     folder: Path,
     *,
     ranks: Ranks | None = None,
+    others: Mapping[str, Path] | None = None,
     feed: Feed | None = None,
     held_out: Collection[str] = (),
 ) -> Run:
@@ -68,14 +73,17 @@ def prepare(
         params: of the training.
         folder: of the shard set.
         ranks: who trains together.
-        feed: what brings the shards, verified, if they are streamed; `folder` is its folder then.
+        others: folders of the sets in `mix`, by name; None: those beside `folder`.
+        feed: what brings the shards, verified, if they are streamed; the folders are its own then.
         held_out: training videos that are not learned from.
     """
     ranks = ranks or Ranks()
-    for each in (folder, *other_sets(folder, params.mix).values()) if feed is None else ():
+    others = other_sets(folder, params.mix) if others is None else others
+    folders = (folder, *others.values())
+    for each in folders if feed is None else ():
         _verify_once_a_machine(each, ranks)
     classes = len(read_manifest(folder)["classes"])
-    train, sources = training_split(params, folder, classes, feed=feed)
+    train, sources = training_split(params, folder, classes, others=others, feed=feed)
     val = open_split(folder, "val", classes, feed=feed)
     if held_out:
         train = replace(train, learned_n=~train.reader.samples["video"].isin(held_out).to_numpy())
@@ -87,6 +95,7 @@ def prepare(
         learner=_learner(params, train, ranks),
         train_stream=_stream(params, train, Augment(original=params.compat == "original"), feed),
         val_stream=_stream(params, val, None, feed),
+        folders=folders,
         sources=sources,
     )
 
@@ -151,13 +160,8 @@ def _votes(params: TrainParams, train: Split) -> NDArray[np.float32] | None:
 
 
 def _stream(params: TrainParams, split: Split, augment: Augment | None, feed: Feed | None) -> Stream:
-    faces = Faces(
-        reader=split.reader,
-        labels=split.labels,
-        image_size=params.image_size,
-        seed=params.seed,
-        augment=augment,
-    )
+    side, seed = params.image_size, params.seed
+    faces = Faces(reader=split.reader, labels=split.labels, image_size=side, seed=seed, augment=augment)
     return Stream(faces, workers=params.workers, feed=feed)
 
 
@@ -223,11 +227,11 @@ def told_mix(run: Run) -> list[str]:
 
 def run_key(run: Run) -> str:
     """Digest of all that determines a run's result: parameters, shards, starting weights, code, library, ranks."""
-    params, compute, folder = run.params, run.learner.compute, run.train.reader.folder
+    params, compute = run.params, run.learner.compute
     asked = params.model_dump(include=set(TrainParams.model_fields), exclude=_WITHOUT_EFFECT)
     return digest_of(
         asked,
-        [digest_file(each / MANIFEST) for each in (folder, *other_sets(folder, params.mix).values())],
+        [digest_file(folder / MANIFEST) for folder in run.folders],
         [None if name is None else digest_file(Path(name)) for name in _files(params)],
         None if run.train.learned_n is None else np.packbits(run.train.learned_n).tobytes().hex(),
         [[device.type for device in compute.devices], run.learner.ranks.size, torch.__version__],

@@ -45,9 +45,9 @@ def run_training(
     with (
         interruption.awaited(),
         together(ranks, device=device_type(params.device)),
-        opened(params, shards) as opened_set,
+        opened(params, shards, mix=params.mix) as opened_set,
     ):
-        run = prepare(params, opened_set.folder, ranks=ranks, feed=opened_set.feed)
+        run = prepare(params, opened_set.folder, ranks=ranks, others=opened_set.others, feed=opened_set.feed)
         if ranks.is_first:
             _train_and_publish(run, models, publish_rows, interruption)
         else:

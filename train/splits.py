@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.contract import UserError
 from pipeline.shards.joined import JoinedReader, require_same_classes
-from pipeline.shards.mixed import other_sets
 from pipeline.shards.reading import ShardReader
 from pipeline.streaming.feed import Feed
 from pipeline.train_params import TrainParams
@@ -49,11 +48,18 @@ def open_split(folder: Path, split: str, classes: int, *, feed: Feed | None = No
 
 
 def training_split(
-    params: TrainParams, folder: Path, classes: int, *, feed: Feed | None = None
+    params: TrainParams, folder: Path, classes: int, *, others: Mapping[str, Path], feed: Feed | None = None
 ) -> tuple[Split, tuple[Source, ...]]:
     """The training samples of a set and, behind them, of those in `mix`, with the labels that are given for them.
 
     With `noise_kind: listed` another set without a list keeps its labels.
+
+    Args:
+        params: of the training.
+        folder: of the main set.
+        classes: how many it has.
+        others: folders of the sets in `mix`, by name.
+        feed: what brings the shards, if they are streamed.
 
     Returns:
         The samples, and where each set begins, the main one first; no sources for a set alone.
@@ -64,10 +70,11 @@ def training_split(
     main = _opened(folder, "train", feed)
     reader: ShardReader | JoinedReader = main
     sources: tuple[Source, ...] = ()
-    if folders := other_sets(folder, params.mix):
-        require_same_classes(folder, folders.values())
-        others = {name: _opened(other, "train") for name, other in folders.items()}
-        reader, sources = JoinedReader(main, others), _sources(params, main, others)
+    if others:
+        require_same_classes({params.dataset: folder} | dict(others))
+        places = {name: streamed.places for name, streamed in feed.others.items()} if feed else {}
+        readers = {name: _reader(other, "train", places.get(name)) for name, other in others.items()}
+        reader, sources = JoinedReader(main, readers), _sources(params, main, readers)
     truth = reader.samples["label"].to_numpy(np.int64)
     listed = reader.marks("listed_label") if params.noise_kind == "listed" else None
     for source in sources[1:]:
@@ -87,8 +94,12 @@ def _sources(params: TrainParams, main: ShardReader, others: Mapping[str, ShardR
     return tuple(found)
 
 
-def _opened(folder: Path, split: str, feed: Feed | None = None) -> ShardReader:
-    reader = ShardReader(folder, split, places=feed.places if feed else None)
+def _opened(folder: Path, split: str, feed: Feed | None) -> ShardReader:
+    return _reader(folder, split, feed.places if feed else None)
+
+
+def _reader(folder: Path, split: str, places: Mapping[str, Path] | None) -> ShardReader:
+    reader = ShardReader(folder, split, places=places)
     if not len(reader):
         raise UserError(f"{folder} has no samples of split {split}; it needs labelled videos in that split")
     return reader

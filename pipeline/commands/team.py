@@ -66,9 +66,9 @@ def push(
 
     there, moved = sharing.push(load_params(), remote, everything=everything, thorough=thorough)
     print(f"remote {there.name}: {moved.files} files sent ({disk.size(moved.size_bytes)}), everything is there")
-    if _uncommitted("dvc.lock", "data/shards"):
-        told = "dvc.lock or data/shards/*.json is not committed, and teammates need them"
-        print(f"{told}: git add dvc.lock data/shards; git commit; git push", file=sys.stderr)
+    if _uncommitted("dvc.lock", "data"):
+        told = "dvc.lock, or a small file below data, is not committed, and teammates need them"
+        print(f"{told}: git add dvc.lock data; git commit; git push", file=sys.stderr)
 
 
 @app.command()

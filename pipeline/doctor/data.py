@@ -13,6 +13,8 @@ from pipeline.params import Params, load_params
 from pipeline.shards import stamps
 from pipeline.shards.manifest import MANIFEST, read_manifest
 
+_MEND_SHARDS = "cct team pull --force, or: dvc repro --force --single-item shard"
+
 
 def raw_set(params: Params) -> list[Finding]:
     """Whether the raw set is there and laid out as `index.layout` says."""
@@ -21,9 +23,7 @@ def raw_set(params: Params) -> list[Finding]:
         text = f"no folder {raw} (index.raw)"
         if (Paths(dataset=params.dataset).shards / MANIFEST).exists():
             return [ok("raw set", f"{text}; training does not need it where the shards are: --allow-missing")]
-        return [
-            fail("raw set", text, f"put the set there (docs/datasets.md), or: dvc pull data/shards/{params.dataset}")
-        ]
+        return [fail("raw set", text, "put the set there (docs/datasets.md), or: cct team pull")]
     try:
         found = read_layout(index)
     except UserError as error:
@@ -53,11 +53,11 @@ def shard_set(params: Params) -> list[Finding]:
     """Whether the set has shards, and whether they were verified since anything touched them."""
     folder = Paths(dataset=params.dataset).shards
     if not (folder / MANIFEST).exists():
-        return [warn("shards", f"no shard set in {folder}", f"dvc repro shard, or: dvc pull {folder}")]
+        return [warn("shards", f"no shard set in {folder}", "dvc repro shard, or: cct team pull")]
     try:
         manifest = read_manifest(folder)
     except UserError as error:
-        return [fail("shards", str(error), f"dvc pull --force {folder}, or: dvc repro --force --single-item shard")]
+        return [fail("shards", str(error), _MEND_SHARDS)]
     samples = sum(split["samples"] for split in manifest["splits"].values())
     told = f"{folder}: {len(manifest['shards'])} shards, {samples} samples"
     if stamps.is_stamped(folder):
@@ -73,8 +73,7 @@ def verified(params: Params) -> list[Finding]:
     if not (folder / MANIFEST).exists():
         return shard_set(params)
     problems = verify(folder)
-    mend = f"dvc pull --force {folder}, or: dvc repro --force --single-item shard"
-    return [fail("shards", problem, mend) for problem in problems[:5]] or shard_set(params)
+    return [fail("shards", problem, _MEND_SHARDS) for problem in problems[:5]] or shard_set(params)
 
 
 if __name__ == "__main__":

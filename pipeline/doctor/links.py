@@ -26,7 +26,7 @@ def link_type(cache: Path, wanted: Sequence[str]) -> list[Finding]:
         with _probe(_nearest(cache)) as source:
             found = next((way for way in wanted if _works(way, source)), "copy")
     except OSError as error:
-        mend = "dvc cache dir --local FOLDER, one that you may write"
+        mend = "ask its owner for a place in its group, or: dvc cache dir --local FOLDER"
         return [fail("cache links", f"the cache at {cache} cannot be written ({error.strerror})", mend)]
     told = f"{found} between the cache at {cache} and this folder"
     if found == "copy":

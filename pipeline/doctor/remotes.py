@@ -48,12 +48,15 @@ def remotes(config: Config) -> list[Finding]:
 
 
 def tried_out(config: Config) -> list[Finding]:
-    """What `cct team check` finds, which writes to the default remote and reads it back; nothing if there is none."""
+    """What `cct team check` finds, which writes to the default remote and reads it back; nothing if there is none.
+
+    But for the cache's links, about which the doctor has its own line, by the same trial.
+    """
     if "core.remote" not in config:
         return []
     from pipeline.team.checks import findings  # loads DVC, for half a second
 
-    return findings(None)
+    return [each for each in findings(None) if each.name != "cache links"]
 
 
 def _remote(title: str, name: str, url: str, endpoint: str | None) -> Finding:

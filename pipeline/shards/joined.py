@@ -1,6 +1,6 @@
 """Several shard sets read as if they were one: the main set's samples, then those of the others."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from pipeline.video import Image
 _COLUMNS = ["key", "split", "trial", "video", "frame_index", "label"]
 
 
+def prefix(name: str) -> str:
+    """What the names of another set's samples and shards begin with."""
+    return f"{name}/"
+
+
 class JoinedReader:
     """Reads samples by position in the main set's split and, behind it, in those of other sets.
 
@@ -26,10 +31,10 @@ class JoinedReader:
     def __init__(self, main: ShardReader, others: Mapping[str, ShardReader]) -> None:
         """Takes readers of one split; their order is that of the positions."""
         self._readers = [main, *others.values()]
-        self._prefixes = ["", *(f"{name}/" for name in others)]
+        self._prefixes = ["", *map(prefix, others)]
         self._begins = np.cumsum([0, *map(len, self._readers)])
         named = zip(self._readers, self._prefixes, strict=True)
-        self.samples = pd.concat([_renamed(reader, prefix) for reader, prefix in named], ignore_index=True)
+        self.samples = pd.concat([_renamed(reader, begin) for reader, begin in named], ignore_index=True)
 
     def __len__(self) -> int:
         return int(self._begins[-1])
@@ -61,9 +66,9 @@ class JoinedReader:
         """Names of the shards that hold these samples, each once; those of the other sets with their prefix."""
         names: list[str] = []
         numbers = np.searchsorted(self._begins, positions, side="right") - 1
-        for number, (reader, prefix) in enumerate(zip(self._readers, self._prefixes, strict=True)):
+        for number, (reader, begin) in enumerate(zip(self._readers, self._prefixes, strict=True)):
             own = positions[numbers == number] - self._begins[number]
-            names += [prefix + name for name in reader.shards(own)]
+            names += [begin + name for name in reader.shards(own)]
         return names
 
     def rest(self) -> None:
@@ -85,25 +90,29 @@ class JoinedReader:
         return {name: value for name, value in self.__dict__.items() if name != "samples"}
 
 
-def require_same_classes(main: Path, others: Iterable[Path]) -> None:
-    """Refuses shard sets whose classes are not those of the main one, in its order, naming what to rebuild."""
-    classes = read_manifest(main)["classes"]
-    for folder in others:
-        theirs = read_manifest(folder)["classes"]
+def require_same_classes(folders: Mapping[str, Path]) -> None:
+    """Refuses shard sets whose classes are not those of the first, in its order, naming what to rebuild.
+
+    Args:
+        folders: of the sets, by name.
+    """
+    found = {name: read_manifest(folder)["classes"] for name, folder in folders.items()}
+    main, classes = next(iter(found.items()), ("", []))
+    for other, theirs in found.items():
         if theirs != classes:
             lacking = [f"{main} has no {name}" for name in theirs if name not in classes]
-            lacking += [f"{folder} has no {name}" for name in classes if name not in theirs]
+            lacking += [f"{other} has no {name}" for name in classes if name not in theirs]
             raise UserError(
-                f"{folder} and {main} have different classes ({'; '.join(lacking) or 'in another order'}); build both "
-                f"with the same index.classes, 7 or 8: set it in the parameters of one and run `dvc repro shard`"
+                f"sets {other} and {main} have different classes ({'; '.join(lacking) or 'in another order'}); build "
+                "both with the same index.classes, 7 or 8: set it in the parameters of one and run `dvc repro shard`"
             )
 
 
-def _renamed(reader: ShardReader, prefix: str) -> pd.DataFrame:
+def _renamed(reader: ShardReader, begin: str) -> pd.DataFrame:
     samples = reader.samples[_COLUMNS]
-    if not prefix:
+    if not begin:
         return samples
-    told = {name: prefix + samples[name].astype(str) for name in ("key", "trial", "video")}
+    told = {name: begin + samples[name].astype(str) for name in ("key", "trial", "video")}
     if read_manifest(reader.folder)["params"]["index"]["layout"] in STILL_LAYOUTS:
         told["trial"] = told["key"]  # pictures that stand alone are mislabelled one by one, whatever `noise_unit` says
     return samples.assign(**told)

@@ -136,6 +136,5 @@ def can_be_manifest(path: Path) -> bool:
 def remedy(folder: Path) -> str:
     """What to do about a shard set that is not as it was written."""
     return (
-        f"fetch it again with `rm -r {folder}` and `dvc pull --force {folder}`, "
-        "or rebuild it with `dvc repro --force --single-item shard`"
+        f"fetch {folder} again with `cct team pull --force`, or rebuild it with `dvc repro --force --single-item shard`"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.contract import UserError
-from pipeline.shards.manifest import MANIFEST
+from pipeline.shards.naming import named_manifest
 
 MIX, PRETRAIN_MIX = Path("data/mix.json"), Path("data/mix-pretrain.json")
 """Of training and of pre-training; small, and kept by git like data/start.json."""
@@ -19,7 +19,7 @@ def other_sets(folder: Path, mix: Iterable[str]) -> dict[str, Path]:
 
 def mix_record(folders: Mapping[str, Path]) -> dict[str, Any]:
     """Which sets these are: the digest of each manifest by name; nothing for a set alone."""
-    return {name: files.digest_file(folder / MANIFEST) for name, folder in folders.items()} if len(folders) > 1 else {}
+    return {name: named_manifest(folder) for name, folder in folders.items()} if len(folders) > 1 else {}
 
 
 def require_checked(path: Path, folder: Path, mix: Iterable[str]) -> None:

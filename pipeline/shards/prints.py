@@ -23,6 +23,7 @@ from pipeline.progress import Progress
 from pipeline.shards.manifest import MANIFEST
 from pipeline.shards.reading import ShardReader
 from pipeline.store import WorkStore
+from pipeline.streaming.feed import Feed
 
 BITS = 128
 _VERSION = 1
@@ -75,8 +76,14 @@ def _lowest_frequencies() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 _LOWEST = _lowest_frequencies()
 
 
-def prints_of(folder: Path, split: str, store: WorkStore) -> Prints:
+def prints_of(folder: Path, split: str, store: WorkStore, *, feed: Feed | None = None) -> Prints:
     """The prints of a split of a verified shard set; kept in the work store under the digest of the manifest.
+
+    Args:
+        folder: of the set.
+        split: of it.
+        store: keeps the prints.
+        feed: what brings the shards, if they are streamed.
 
     Raises:
         UserError: naming shard and sample of a picture that cannot be decoded.
@@ -84,7 +91,7 @@ def prints_of(folder: Path, split: str, store: WorkStore) -> Prints:
     key = digest_of(_VERSION, digest_file(folder / MANIFEST), split)
     entry = store.find(_KIND, key)
     if entry is None:
-        made = _made(ShardReader(folder, split))
+        made = _made(ShardReader(folder, split, places=feed.places if feed else None), feed)
         with store.building(_KIND, key) as building:
             np.save(building / "digests.npy", made.digests_n4)
             np.save(building / "bits.npy", made.bits_n2)
@@ -94,21 +101,23 @@ def prints_of(folder: Path, split: str, store: WorkStore) -> Prints:
     return Prints(digests_n4=digests, bits_n2=bits, flat_n=flat)
 
 
-def _made(reader: ShardReader) -> Prints:
+def _made(reader: ShardReader, feed: Feed | None) -> Prints:
     count = len(reader)
+    chunks = [np.arange(begin, min(begin + _CHUNK, count)) for begin in range(0, count, _CHUNK)]
     digests, bits, flat = np.empty((count, 32), np.uint8), np.empty((count, 16), np.uint8), np.zeros(count, bool)
     # decoding and digesting leave the interpreter free for other threads; a reader serves one
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         Progress(f"prints {reader.split}", count, unit="faces") as progress,
     ):
-        for begin in range(0, count, _CHUNK):
-            chunk = range(begin, min(begin + _CHUNK, count))
+        for turn in feed.each([reader.shards(chunk) for chunk in chunks]) if feed else range(len(chunks)):
+            chunk = chunks[turn].tolist()
             for position, told in zip(chunk, pool.map(_printed, [reader.jpeg(each) for each in chunk]), strict=True):
                 if told is None:
                     raise UserError(f"{reader.folder}: sample {reader.key(position)} is no picture")
                 digests[position], bits[position], flat[position] = told
             progress.step(len(chunk))
+            reader.rest()
     return Prints(digests_n4=digests.view(np.uint64), bits_n2=bits.view(np.uint64), flat_n=flat)
 
 

@@ -39,9 +39,9 @@ class Arrivals:
     objects: dict[str, str]
 
     @property
-    def room(self) -> int:
-        """Bytes of the cache that the tables leave for shards."""
-        return self.cache.limit - sum(path.stat().st_size for path in self.tables.folder.iterdir())
+    def tables_bytes(self) -> int:
+        """What the tables take of the cache."""
+        return sum(path.stat().st_size for path in self.tables.folder.iterdir())
 
     def hold(self, name: str) -> Pin:
         """Fetches a shard unless it is there, and pins it.

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from pipeline.contract import UserError
+from pipeline.shards.joined import prefix
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.reading import ShardReader
 from pipeline.store import WorkStore
@@ -20,28 +23,53 @@ from pipeline.streaming import fetcher
 from pipeline.streaming.arrivals import SHARD, SHARDS
 from pipeline.streaming.schedule import require_room, uses
 
+_MAIN = ""
+"""What the names of the main set's shards begin with."""
 
-class Feed:
-    """A shard set that is streamed. Not to be used by loader processes: they only open what is there.
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedSet:
+    """One of the shard sets of a feed.
 
     Attributes:
-        folder: the set's manifest and tables, verified.
+        folder: its manifest and tables, verified.
         places: where each shard is while a batch that needs it is under way.
+        sizes: bytes of each shard.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", cache: Path, limit: int) -> None:
+    folder: Path
+    places: Mapping[str, Path]
+    sizes: Mapping[str, int]
+
+
+class Feed:
+    """Shard sets that are streamed together. Not to be used by loader processes: they only open what is there.
+
+    Attributes:
+        others: sets that are mixed with the main one, by name; their shards are asked for as `JoinedReader` names them.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", cache: Path, limit: int, others: Iterable[str]) -> None:
         self._process, self._limit = process, limit
-        self.folder = Path(self._hear()["set"])
-        manifest, store = read_manifest(self.folder), WorkStore(cache)
-        self._sizes = {line["name"]: line["bytes"] for line in manifest["shards"]}
-        self._taken = sum(path.stat().st_size for path in self.folder.iterdir())
-        self.places = {
-            line["name"]: store.path(SHARDS, line["sha256"]).absolute() / SHARD for line in manifest["shards"]
-        }
+        sets = {begin: _arrived(Path(folder), WorkStore(cache)) for begin, folder in self._hear()["sets"].items()}
+        self._main = sets[_MAIN]
+        self.others = {name: sets[prefix(name)] for name in others}
+        self._sizes = {begin + name: size for begin, each in sets.items() for name, size in each.sizes.items()}
+        self._taken = sum(path.stat().st_size for each in sets.values() for path in each.folder.iterdir())
         self._firsts: list[int] = []
         self._turns: set[int] = set()
         self._number = self._ready = self._done = 0
         self._asked = -1
+
+    @property
+    def folder(self) -> Path:
+        """The main set's manifest and tables, verified."""
+        return self._main.folder
+
+    @property
+    def places(self) -> Mapping[str, Path]:
+        """Where each shard of the main set is while a batch that needs it is under way."""
+        return self._main.places
 
     def begin(self, batches: Sequence[Iterable[str]], *, in_flight: int = 0) -> None:
         """Announces the shards of each of the coming batches; what was announced before is over.
@@ -102,17 +130,30 @@ class Feed:
         return message
 
 
+def _arrived(folder: Path, store: WorkStore) -> StreamedSet:
+    lines = read_manifest(folder)["shards"]
+    return StreamedSet(
+        folder=folder,
+        places={line["name"]: store.path(SHARDS, line["sha256"]).absolute() / SHARD for line in lines},
+        sizes={line["name"]: line["bytes"] for line in lines},
+    )
+
+
 @contextlib.contextmanager
-def feeding(folder: Path, *, remote: str | None, cache_gb: float) -> Iterator[Feed]:
-    """Streams a shard set for the block's length.
+def feeding(
+    folder: Path, *, remote: str | None, cache_gb: float, others: Mapping[str, Path] = MappingProxyType({})
+) -> Iterator[Feed]:
+    """Streams a shard set, and others together with it, for the block's length.
 
     Args:
-        folder: of the set in the project, tracked by DVC; need not be there.
+        folder: of the set in the project; need not be there, but the file that names it (`shards.naming`).
         remote: its name; None for the default one.
         cache_gb: of the cache, in GB.
+        others: the same of other sets, by name.
     """
     cache, limit = cache_folder(), int(cache_gb * 1e9)
-    asked = {"folder": str(folder), "remote": remote, "cache": str(cache), "limit": limit, "parent": os.getpid()}
+    folders = {_MAIN: str(folder)} | {prefix(name): str(other) for name, other in others.items()}
+    asked = {"folders": folders, "remote": remote, "cache": str(cache), "limit": limit, "parent": os.getpid()}
     process = subprocess.Popen(
         [sys.executable, "-m", fetcher.__name__, json.dumps(asked)],
         stdin=subprocess.PIPE,
@@ -121,7 +162,7 @@ def feeding(folder: Path, *, remote: str | None, cache_gb: float) -> Iterator[Fe
     )
     with process:
         try:
-            yield Feed(process, cache, limit)
+            yield Feed(process, cache, limit, others)
         finally:
             process.kill()
             with contextlib.suppress(BrokenPipeError):

@@ -2,7 +2,7 @@
 
 A process of its own, because connections of remotes' libraries do not survive the forks of loader processes, and
 because their work would take turns with the training's. Lines of JSON: in come `uses` (a new plan) and `at` (how far
-batches are), out go `set` (once, where the tables are), `ready` (so many uses of which plan are there) or `error`.
+batches are), out go `sets` (once, where the tables are), `ready` (so many uses of which plan are there) or `error`.
 """
 
 import json
@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,15 @@ _LOOK_AGAIN_S, _PATIENCE_S = 0.5, 60.0
 class Fetcher:
     """Holds the shards of a plan from before their first batch to after their last."""
 
-    def __init__(self, arriving: Arrivals) -> None:
+    def __init__(self, arriving: Mapping[str, Arrivals], limit: int) -> None:
+        """Serves several sets at once, by what the names of their shards begin with, from a cache of `limit` bytes."""
         self._arriving = arriving
-        self._sizes = {line["name"]: line["bytes"] + ENTRY_BYTES for line in arriving.manifest["shards"]}
-        self._room = arriving.room
+        self._sizes = {
+            begin + line["name"]: line["bytes"] + ENTRY_BYTES
+            for begin, each in arriving.items()
+            for line in each.manifest["shards"]
+        }
+        self._room = limit - sum(each.tables_bytes for each in arriving.values())
         self._number = 0
         self._plan: list[Use] = []
         self._pins: dict[int, Pin] = {}
@@ -66,7 +71,7 @@ class Fetcher:
             return None
         if use.last >= self._done:
             try:
-                self._pins[self._ready] = self._arriving.hold(use.shard)
+                self._pins[self._ready] = self._hold(use.shard)
             except CacheFullError:
                 if early:
                     return None
@@ -83,6 +88,10 @@ class Fetcher:
         while self._pins:
             self._pins.popitem()[1].let_go()
 
+    def _hold(self, shard: str) -> Pin:
+        begin, slash, name = shard.rpartition("/")
+        return self._arriving[begin + slash].hold(name)
+
     def _may_go_ahead(self, use: Use) -> bool:
         ahead = sum(self._plan[number].first > self._asked for number in self._pins)
         held = sum(self._sizes[self._plan[number].shard] for number in self._pins)
@@ -91,9 +100,12 @@ class Fetcher:
 
 def _serve(arguments: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     cache = ShardCache(store=WorkStore(Path(arguments["cache"])), limit=arguments["limit"])
-    arriving = arrivals(RemoteFolder(Path(arguments["folder"]), arguments["remote"]), cache)
-    say({"set": str(arriving.tables.folder)})
-    fetcher = Fetcher(arriving)
+    arriving = {
+        begin: arrivals(RemoteFolder(Path(folder), arguments["remote"]), cache)
+        for begin, folder in arguments["folders"].items()
+    }
+    say({"sets": {begin: str(each.tables.folder) for begin, each in arriving.items()}})
+    fetcher = Fetcher(arriving, cache.limit)
     waiting = b""
     said: dict[str, Any] | None = None
     while True:

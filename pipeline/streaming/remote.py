@@ -1,4 +1,4 @@
-"""A folder that DVC tracks, read from a DVC remote: which objects it is made of, and fetching them. The user of DVC.
+"""A shard set on a DVC remote: which objects it is made of, and fetching them. The user of DVC.
 
 The remote's own library opens the connection, with the team's configuration and the user's credentials: what `dvc pull`
 can read can be streamed.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.contract import UserError
 from pipeline.files import digest_file
+from pipeline.shards.naming import named_objects
 
 if TYPE_CHECKING:
     from dvc.repo import ObjectDB
@@ -31,46 +32,38 @@ _FINAL = ("credential", "auth", "permission", "missingdeps", "config")
 """In the name of an error that waiting does not mend."""
 
 _PROGRAMMING = (TypeError, AttributeError, NameError, AssertionError, ImportError)
-_BUILD = "build it (`dvc repro shard`) and commit dvc.lock, or get the commit of whoever did (`git pull`)"
 _CREDENTIALS = "see to the credentials in .dvc/config.local"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _LARGEST_LISTING = 1 << 26
 
 
 class RemoteFolder:
-    """The objects of one tracked folder, by name."""
+    """The objects of one shard set, by name."""
 
     def __init__(self, folder: Path, remote: str | None, *, wait: Callable[[float], None] = time.sleep) -> None:
-        """Looks the folder up in dvc.lock (or its .dvc file); connects to nothing.
+        """Looks up which objects the set is made of, in the file beside the folder; connects to nothing.
 
         Args:
-            folder: of the project, an output of a stage or added.
-            remote: its name, or None for the output's or the project's default.
+            folder: of the set in the project.
+            remote: its name, or None for the project's default.
             wait: how to wait between attempts.
 
         Raises:
-            UserError: if there is no project, no such output, or no such remote.
+            UserError: if there is no project, no such set, or no such remote.
         """
-        from dvc.exceptions import DvcException, OutputNotFoundError
+        from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
         self.folder, self._wait = folder, wait
+        self.id = named_objects(folder)
         try:
             self._repo = Repo()
-            (output,) = self._repo.find_outs_by_path(str(folder))
-            self._kind, self.id = output.hash_name, output.hash_info.value or ""
-            self._name = remote or output.remote or self._repo.config["core"].get("remote")
+            self._name = remote or self._repo.config["core"].get("remote")
             self._objects = self._connect()
-        except OutputNotFoundError:
-            raise UserError(
-                f"{folder} is not in dvc.lock, so nobody knows which objects it is made of; {_BUILD}"
-            ) from None
         except DvcException as error:
             raise UserError(
                 f"stream is remote: {_line(error)}; see docs/streaming.md, or set stream to local"
             ) from None
-        if not self.id.endswith(".dir"):
-            raise UserError(f"{folder} has no content in dvc.lock yet; {_BUILD}")
 
     def listing(self) -> dict[str, str]:
         """The MD5 of each file by its name, from the folder's own object; raises `UserError` if that is damaged."""
@@ -151,7 +144,7 @@ class RemoteFolder:
         if str(settings.get("url", "")).startswith("s3://"):  # its client waits for a minute, and tries five times
             for name in ("connect_timeout", "read_timeout"):
                 settings.setdefault(name, _S3_SILENCE_S)
-        objects: ObjectDB = self._repo.cloud.get_remote_odb(self._name, "stream", hash_name=self._kind)
+        objects: ObjectDB = self._repo.cloud.get_remote_odb(self._name, "stream", hash_name="md5")
         return objects
 
     def _given_up(self, what: str, attempts: int, error: Exception) -> str:

@@ -3,15 +3,12 @@
 import grp
 import os
 import pwd
-import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dvc_objects.fs.generic import test_links
-from dvc_objects.fs.local import localfs
-
+from pipeline.doctor.links import link_type
 from pipeline.findings import Finding, fail, ok, warn
 
 _SETGID_GROUP = stat.S_ISGID | stat.S_IRWXG
@@ -26,15 +23,10 @@ def cache_findings(config: Mapping[str, Any], objects: Path) -> list[Finding]:
         objects: the cache's folder of objects; it need not exist.
     """
     root = objects.parent.parent
-    try:
-        objects.mkdir(parents=True, exist_ok=True)
-        link = _link_type(config.get("type") or ["reflink", "copy"], objects)
-    except OSError as error:
-        mend = f"ask its owner ({_owner(root)}) for a place in its group, or: dvc cache dir --local FOLDER"
-        return [fail("cache", f"{root} cannot be written here ({error.strerror})", mend)]
-    found = [_told_link(link, root)]
-    shared = config.get("shared") == "group"
-    if shared:
+    found = link_type(root, config.get("type") or ["reflink", "copy"])
+    if not root.is_dir() or any(each.state == "fail" for each in found):
+        return found
+    if config.get("shared") == "group":
         found += shared_findings(root)
     elif "dir" in config and root.stat().st_mode & stat.S_IWGRP:
         found.append(warn("shared cache", f"{root} may be written by a group, but DVC does not know that", _SHARE))
@@ -61,26 +53,6 @@ def shared_findings(root: Path) -> list[Finding]:
         text = f"{len(writable)} of its objects can be written ({writable[0]}); an edit would change everybody's data"
         return [warn("shared cache", text, f"find {root}/files -type f -exec chmod a-w {{}} +    # as their owner")]
     return [ok("shared cache", f"group {group} can add to every folder, and nobody write in an object")]
-
-
-def _link_type(wanted: Sequence[str], objects: Path) -> str:
-    """The first way that works from the cache into this folder; DVC's own trial, which leaves nothing behind."""
-    target = Path.cwd() / f".cct-check-{secrets.token_hex(4)}"
-    links = test_links(list(wanted), localfs, str(objects), localfs, str(target))
-    return str(links[0]) if links else "none"
-
-
-def _told_link(link: str, root: Path) -> Finding:
-    apart = root.stat().st_dev != Path.cwd().stat().st_dev
-    where = f"{root}, on {'another' if apart else 'the same'} file system as this folder"
-    if link == "none":
-        return fail(
-            "cache", f"{where}: none of cache.type works", "dvc config cache.type reflink,hardlink,symlink,copy"
-        )
-    if link == "copy":
-        mend = "dvc config cache.type reflink,hardlink,symlink,copy; then dvc checkout --relink"
-        return warn("cache", f"{where}: files are copied and take their room twice", mend)
-    return ok("cache", f"{where}: {link}")
 
 
 def _owner(path: Path) -> str:

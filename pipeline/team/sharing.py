@@ -30,7 +30,10 @@ def push(params: Params, remote_name: str | None, *, everything: bool, thorough:
         wanted = _wanted(repo, params, everything=everything)
         for each in wanted:
             if (listed := listing(each)) and not cache.exists(listed.oid):
-                raise UserError(f"{each.path} is not in this machine's cache; `dvc repro` or `cct team pull` brings it")
+                raise UserError(
+                    f"{each.path} is not in this machine's cache; `cct team pull` brings it, or `dvc repro shard` with "
+                    "the parameters that it was built with"
+                )
         guard.refuse_restricted(cache, remote, wanted)
         contents = [part for each in wanted for part in parts(cache, each)]
         moved = send(cache, remote, contents, thorough=thorough)

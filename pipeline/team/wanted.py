@@ -1,7 +1,8 @@
-"""Which files a team shares: what training needs, or all that DVC keeps; told by dvc.lock."""
+"""Which files a team shares: the shard sets that training needs, as git's files name them, or all that DVC keeps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dvc.repo import Repo
@@ -11,6 +12,7 @@ from dvc_data.hashfile.tree import Tree
 
 from pipeline.contract import UserError
 from pipeline.params import Params
+from pipeline.shards.naming import named_objects
 
 SHARDS = "data/shards/"
 _WEIGHTS = "models/"
@@ -38,31 +40,27 @@ class Part:
 
 
 def needed_for_training(repo: Repo, params: Params) -> list[Wanted]:
-    """The shard sets that training reads, and the weights it starts from where there was pre-training.
-
-    A set that was prepared here is an output of the stage shard; one that was prepared under another `dataset` is known
-    as what the stage mix depends on.
+    """The shard sets that training reads (`dataset` and `mix`, and those of pre-training where there is some), and the
+    weights that it starts from then.
 
     Raises:
-        UserError: if dvc.lock does not know one of them.
+        UserError: a line a set that no file beside its folder names.
     """
-    digests: dict[str, HashInfo | None] = {}
-    for stage in _stages(repo, "shard"):
-        digests |= {out.def_path: out.hash_info for out in stage.outs if out.use_cache and _is_below(SHARDS, out)}
-    for stage in _stages(repo, "mix"):
-        sets = [dep for dep in stage.deps if _is_below(SHARDS, dep) and not digests.get(dep.def_path)]
-        own = SHARDS + params.dataset
-        digests |= {dep.def_path: dep.hash_info for dep in sets if params.pretrain.epochs or dep.def_path == own}
+    names = [params.dataset, *params.mix]
+    if params.pretrain.epochs:
+        names += [params.pretrain.dataset, *params.pretrain.mix]
+    wanted, unknown = [], []
+    for name in dict.fromkeys(names):
+        try:
+            oid = named_objects(Path(SHARDS, name))
+            wanted.append(Wanted(path=SHARDS + name, digest=HashInfo("md5", oid)))
+        except UserError as error:
+            unknown.append(str(error))
+    if unknown:
+        raise UserError("\n".join(unknown))
     for stage in _stages(repo, "pretrain") if params.pretrain.epochs else ():
-        digests |= {out.def_path: out.hash_info for out in stage.outs if out.hash_info and _is_below(_WEIGHTS, out)}
-    wanted = []
-    for path, digest in digests.items():
-        if not digest:
-            raise UserError(
-                f"dvc.lock knows no {path}: whoever has the raw set runs `dvc repro shard`, commits dvc.lock, and runs "
-                "`cct team push`; then `git pull` here"
-            )
-        wanted.append(Wanted(path=path, digest=digest))
+        weights = [out for out in stage.outs if out.hash_info and out.def_path.startswith(_WEIGHTS)]
+        wanted += [Wanted(path=out.def_path, digest=out.hash_info) for out in weights]
     return wanted
 
 
@@ -90,7 +88,3 @@ def parts(cache: HashFileDB, wanted: Wanted) -> list[Part]:
 
 def _stages(repo: Repo, name: str) -> Iterator[Any]:
     return (stage for stage in repo.index.stages if getattr(stage, "name", None) == name)
-
-
-def _is_below(folder: str, output: Any) -> bool:
-    return bool(output.def_path.startswith(folder))

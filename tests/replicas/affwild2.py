@@ -35,6 +35,12 @@ class Edition:
 FIRST = Edition(
     roots=("EXPR_Set", "VA_Set", "AU_Set"), train="Training_Set", classes=7, units=(1, 2, 4, 6, 12, 15, 20, 25)
 )
+SECOND = Edition(
+    roots=("EXPR_Recognition_Challenge", "VA_Estimation_Challenge", "AU_Detection_Challenge"),
+    train="Train_Set",
+    classes=7,
+    units=(1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
+)
 LATER = Edition(
     roots=("EXPR_Classification_Challenge", "VA_Estimation_Challenge", "AU_Detection_Challenge"),
     train="Train_Set",
@@ -46,6 +52,17 @@ LATER = Edition(
 def make_first(raw: Path) -> Replica:
     """Two clips with annotations as in 2020."""
     return _make_raw(raw, FIRST, {"demo-001": "train", "demo-029": "val"})
+
+
+def make_second(raw: Path) -> Replica:
+    """The same as in 2021; one file with CRLF and bytes that are not UTF-8, one with a row of VA too many."""
+    replica = _make_raw(raw, SECOND, {"demo-001": "train", "demo-029": "val"})
+    odd = raw / "annotations" / SECOND.roots[0] / "Validation_Set/demo-029.txt"
+    odd.write_bytes(odd.read_bytes().replace(b"\n", b"\xa0\r\n"))
+    affect = raw / "annotations" / SECOND.roots[1] / "Train_Set/demo-001.txt"
+    affect.write_text(affect.read_text() + "0.5,0.5\n")
+    replica.told += ["not UTF-8, read as Latin-1", f"VA has {LENGTH + 1} rows"]
+    return replica
 
 
 def make_later(raw: Path) -> Replica:

@@ -28,7 +28,7 @@ _COLUMNS = {"key": "string", "label": "int64", "suggested": "int64", "score": "d
 def audit(params: Params) -> None:
     """Writes a verdict a training sample, the suspect stretches, the most suspect first, and a page that shows them."""
     paths = Paths(dataset=params.dataset)
-    with opened(params, paths.shards) as shards:
+    with opened(params, paths.shards, mix=params.mix if params.audit.folds else ()) as shards:
         shards.require_verified()
         classes = read_manifest(shards.folder)["classes"]
         reader = ShardReader(shards.folder, "train", places=shards.feed.places if shards.feed else None)

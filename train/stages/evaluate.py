@@ -7,7 +7,6 @@ from pipeline.contract import RESULTS, STILL_LAYOUTS, Paths
 from pipeline.params import Params
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.mixed import other_sets
-from pipeline.shards.verification import require_verified
 from pipeline.stage import run_stage
 from pipeline.streaming.opening import OpenedSet, opened
 from train.by_source import source_block, source_lines
@@ -46,10 +45,11 @@ def _by_source(params: Params, paths: Paths, main: Predictions, classes: list[st
     """The last epoch's scores on the main set and on those of the others that have a split val."""
     blocks = [source_block(main, params.dataset, classes)]
     for name, folder in other_sets(paths.shards, params.mix).items():
-        require_verified(folder)
-        if "val" in read_manifest(folder)["splits"]:
-            other = _predictions(params, paths, OpenedSet(folder=folder, feed=None), "last")
-            blocks.append(source_block(other, name, classes))
+        with opened(params, folder) as shards:
+            shards.require_verified()
+            if "val" in read_manifest(shards.folder)["splits"]:
+                other = _predictions(params, paths, shards, "last")
+                blocks.append(source_block(other, name, classes))
     return {"sources": blocks} if params.mix else {}
 
 

@@ -1,15 +1,7 @@
-"""What the project uses of DVC's repository, its outputs and its remotes."""
+"""What the project uses of DVC's repository and its remotes."""
 
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Self
-
-class HashInfo:
-    value: str | None
-
-class Output:
-    hash_name: str
-    hash_info: HashInfo
-    remote: str | None
 
 class FileSystem:
     def size(self, path: str) -> int | None: ...
@@ -30,4 +22,3 @@ class Repo:
     def __init__(self, root_dir: str | None = None) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *failure: object) -> None: ...
-    def find_outs_by_path(self, path: str) -> list[Output]: ...
