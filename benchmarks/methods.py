@@ -1,12 +1,12 @@
-"""Every training method, and CCT with a student: K, seconds an epoch, tests that name it, and how far it is from its float64 reference.
+"""Every training method: K, seconds an epoch, tests that name it, and how far it is from its float64 reference.
 
     python benchmarks/methods.py | grep '^|'     # as in docs/method.md, about two minutes
     python benchmarks/methods.py --samples 1280 --image-size 80
 
-An epoch is a run of one on synthetic shards, with its validation on 16 faces: processor seconds of one thread, so that
-other programs on the machine hardly count. ResNet-18, float32. The deviation is the largest, relative, over 24 random
-batches a number of networks (tests/method_cases.py), with parameters as they are stored; in float32 the same numbers
-are rounded to it first.
+The last line is CCT with a student. An epoch is a run of one on synthetic shards, with its validation on 16 faces:
+processor seconds of one thread, so that other programs on the machine hardly count. ResNet-18, float32. The deviation
+is the largest, relative, over 24 random batches a number of networks (tests/method_cases.py), with parameters as they
+are stored; in float32 the same numbers are rounded to it first.
 """
 
 import argparse

@@ -4,8 +4,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.snapshots  # processor seconds that other programs hardly change
     python -m benchmarks.snapshots --folder /where/the/work/store/is
 
-Going on is timed from the call that builds the run to the end of the first step, and so is a fresh start: the difference is the cost.
-It is set beside a step of the demo's kind (80 px, 16 faces), times the steps of an epoch of `--faces`.
+Going on is timed from the call that builds the run to the end of the first step, and so is a fresh start: the
+difference is the cost. It is set beside a step of the demo's kind (80 px, 16 faces), times the steps of an epoch of
+`--faces`.
 """
 
 import argparse
@@ -90,8 +91,8 @@ def going_on(folder: Path | None, repeats: int, faces: int) -> None:
             kept = Snapshots(WorkStore(Path(name) / str(number)), "ab" * 32)
             fresh.append(started(shards, kept, steps=1))
             resumed.append(started(shards, kept, steps=1))
-            more = started(shards, kept, steps=5)
-            steps.append(tuple((long - short) / 4 for long, short in zip(more, resumed[-1], strict=True)))
+            more = started(shards, kept, steps=3)
+            steps.append(tuple((long - short) / 2 for long, short in zip(more, resumed[-1], strict=True)))
             kept.drop()
     print(f"\n| | seconds | of the processor |\n|---|---|---|\n| a fresh start, to its first step | {told(fresh)} |")
     print(f"| going on, to the next step | {told(resumed)} |")

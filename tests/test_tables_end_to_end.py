@@ -114,7 +114,7 @@ def test_dvcs_own_queue_fills_a_table_also_from_pretraining_on_another_set(proje
     told = project.run(*CCT[:2], "queued", "--queue").stdout
     assert "queued 2 of 2: another set, seed 0" in told and "`dvc queue start` runs them" in told
     project.dvc("queue", "start")
-    until = time.monotonic() + 240
+    until = time.monotonic() + 900
     while "Queued" in (status := project.dvc("queue", "status").stdout) or "Running" in status:
         assert time.monotonic() < until, status
         time.sleep(1)
