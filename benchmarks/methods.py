@@ -3,10 +3,10 @@
     python benchmarks/methods.py | grep '^|'     # as in docs/method.md, about two minutes
     python benchmarks/methods.py --samples 1280 --image-size 80
 
-An epoch is a run of one on synthetic shards, with its validation on 16 faces: processor seconds of one thread, so that
-other programs on the machine hardly count. ResNet-18, float32. The deviation is the largest, relative, over 24 random
-batches a number of networks (tests/method_cases.py), with parameters as they are stored; in float32 the same numbers
-are rounded to it first.
+The last line is CCT with a student. An epoch is a run of one on synthetic shards, with its validation on 16 faces:
+processor seconds of one thread, so that other programs on the machine hardly count. ResNet-18, float32. The deviation
+is the largest, relative, over 24 random batches a number of networks (tests/method_cases.py), with parameters as they
+are stored; in float32 the same numbers are rounded to it first.
 """
 
 import argparse
@@ -43,17 +43,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shards = write_shard_set(Path(folder), {"train": options.samples, "val": 16})
         epoch("ce", shards, options.image_size)  # what is loaded and compiled once does not count
-        for method in METHODS:
-            seconds, networks = epoch(method, shards, options.image_size)
-            double, single = deviations(method)
-            named = sum(method in words for words in tests)
+        for method, student in [*((method, False) for method in METHODS), ("cct", True)]:
+            seconds, networks = epoch(method, shards, options.image_size, student=student)
+            double, single = deviations(method, student=student)
+            named = sum(("student" if student else method) in words for words in tests)
             tried = f"{networks} ({', '.join(map(str, NETWORKS[method]))})"
-            print(f"| `{method}` | {tried} | {seconds:.1f} | {named} | {double:.0e} | {single:.0e} |", flush=True)
+            name = f"`{method}`, `distill: on`" if student else f"`{method}`"
+            print(f"| {name} | {tried} | {seconds:.1f} | {named} | {double:.0e} | {single:.0e} |", flush=True)
 
 
-def epoch(method: str, shards: Path, image_size: int) -> tuple[float, int]:
+def epoch(method: str, shards: Path, image_size: int, *, student: bool = False) -> tuple[float, int]:
     """Processor seconds of an epoch with its validation, and K."""
     changes = {"method": method, "networks": None, "epochs": 1, "image_size": image_size, "device": "cpu", "workers": 0}
+    changes["distill"] = "on" if student else "off"
     params = check_params(COMMITTED | changes)
     with tempfile.TemporaryDirectory() as folder:
         run = prepare(params, shards)
@@ -62,9 +64,9 @@ def epoch(method: str, shards: Path, image_size: int) -> tuple[float, int]:
         return time.process_time() - began, params.networks
 
 
-def deviations(method: str) -> tuple[float, float]:
+def deviations(method: str, *, student: bool = False) -> tuple[float, float]:
     """The largest deviations in float64 and in float32."""
-    tried = list(cases(method))
+    tried = list(cases(method, student=student))
     return max(each.deviation() for each in tried), max(each.moved(torch.float32).deviation() for each in tried)
 
 

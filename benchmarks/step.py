@@ -1,6 +1,7 @@
 """One CCT step (three ResNet-18, 224 px, batch 16) here, and in a plain loop as most people would write it.
 
     python -m benchmarks.step                  # all cores, three minutes
+    python -m benchmarks.step --batch 32       # 12 GB, twice the time
 
 The ways take turns, so that whatever else the machine does meets all of them. Also printed: how far the
 first losses at equal precision differ, and the share of the machine's speed of multiplying bf16 matrices that a step
@@ -30,7 +31,7 @@ from train.step import Learner, learn
 Way = Callable[[], tuple[float, float]]
 """A step: seconds and loss."""
 
-SIDE, BATCH, CLASSES, EPOCH = 224, 16, 7, 12
+SIDE, CLASSES, EPOCH = 224, 7, 12
 GFLOP_FORWARD = 3.64
 """Of a ResNet-18 for one picture of 224 px: twice its 1.82 billion multiply-adds; training takes three times that."""
 
@@ -39,10 +40,11 @@ def main() -> None:
     """Prints Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=16, help="pictures a step, in every way")
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(256, (BATCH, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+    pictures = torch.randint(256, (arguments.batch, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (arguments.batch,), generator=generator)
     with tempfile.TemporaryDirectory() as folder, plain(Path(folder) / "start.pt", pictures, labels) as plain_step:
         ways = {
             "plain loop, float32": plain_step,
@@ -54,10 +56,10 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for name, way in ways.items():
                 seconds[name].append(way()[0])
-    report(seconds, first)
+    report(seconds, first, arguments.batch)
 
 
-def report(seconds: dict[str, list[float]], first: dict[str, float]) -> None:
+def report(seconds: dict[str, list[float]], first: dict[str, float], batch: int) -> None:
     """Prints the tables."""
     peaks = {"float32": matrix_speed(torch.float32), "bf16": matrix_speed(torch.bfloat16)}
     print(f"{torch.get_num_threads()} threads; torch {torch.__version__}; {torch.backends.cpu.get_cpu_capability()}\n")
@@ -67,11 +69,11 @@ def report(seconds: dict[str, list[float]], first: dict[str, float]) -> None:
     for name, taken in seconds.items():
         median = statistics.median(taken)
         times = statistics.median(base / own for base, own in zip(plain_s, taken, strict=True))
-        speed = 3 * 3 * GFLOP_FORWARD * BATCH / median
+        speed = 3 * 3 * GFLOP_FORWARD * batch / median
         share = speed / peaks[name.split(", ")[1]]
-        rates = f"{BATCH / max(taken):.1f}, {BATCH / min(taken):.1f}"
+        rates = f"{batch / max(taken):.1f}, {batch / min(taken):.1f}"
         print(
-            f"| {name} | {BATCH / median:.2f} | {rates} | {times:.2f} | {speed:.0f} | {share:.0%} | {first[name]:.6f} |"
+            f"| {name} | {batch / median:.2f} | {rates} | {times:.2f} | {speed:.0f} | {share:.0%} | {first[name]:.6f} |"
         )
     print("\nMatrices of 2048 x 2048: " + ", ".join(f"{name} {peak:.0f} GFLOP/s" for name, peak in peaks.items()))
 
@@ -115,7 +117,7 @@ def ours(precision: str, pictures: Tensor, labels: Tensor) -> Way:
         name_samples=lambda positions: [str(position) for position in positions.tolist()],
     )
     bytes_bchw = pictures.contiguous(memory_format=torch.channels_last)
-    given = Given(labels_b=labels, positions_b=torch.arange(BATCH), epoch=EPOCH)
+    given = Given(labels_b=labels, positions_b=torch.arange(len(labels)), epoch=EPOCH)
 
     def step() -> tuple[float, float]:
         began = time.perf_counter()

@@ -71,6 +71,11 @@ class TrainParams(Group):
     stream_remote: str | None
     stream_cache_gb: Positive
 
+    @property
+    def shown_at_once(self) -> int:
+        """How many pictures go through the networks together, at most, where nothing is learned from them."""
+        return min(self.batch_size, self.micro_batch or self.batch_size)
+
     @model_validator(mode="before")
     @classmethod
     def _own_number_of_networks(cls, raw: Any) -> Any:

@@ -13,8 +13,8 @@ from torch import Tensor
 from pipeline.method_params import NETWORKS_OF
 from pipeline.params import check_params, load_params
 from pipeline.train_params import TrainParams
-from tests.method_references import REFERENCES, Known
-from train.methods import METHODS, Given, Method, Setting
+from tests.method_references import REFERENCES, Known, lesson
+from train.methods import METHODS, Given, Method, Setting, build_method
 from train.outputs import Outputs
 
 COMMITTED = load_params(Path(__file__).parent.parent / "params.yaml").model_dump()
@@ -52,10 +52,12 @@ class Case:
             keys=[KEYS[position] for position in self.given.positions_b.tolist()],
             epoch=self.given.epoch,
             class_weights=[1.0] * CLASSES if weights is None else weights.tolist(),
-            own={name: _array(value) for name, value in self.method.named_parameters()},
+            own={name.removeprefix("method."): _array(value) for name, value in self.method.named_parameters()},
             others_ab=self.others_ab,
+            student_bc=None if self.outputs.student_sbc is None else _array(self.outputs.student_sbc)[0],
         )
-        return REFERENCES[self.params.method](known)
+        taught = 0.0 if known.student_bc is None else lesson(known)
+        return REFERENCES[self.params.method](known) + taught
 
     def deviation(self) -> float:
         """Relative distance of the method's loss from the reference; absolute where the reference is below 1e-9."""
@@ -87,21 +89,31 @@ def batch(networks: int, samples: int, *, seed: int, views: int = 1) -> tuple[Ou
 
 
 def case(
-    method: str, *, networks: int, samples: int = 20, epoch: int = 12, weighted: bool = False, seed: int = 0
+    method: str,
+    *,
+    networks: int,
+    samples: int = 20,
+    epoch: int = 12,
+    weighted: bool = False,
+    seed: int = 0,
+    student: bool = False,
 ) -> Case:
     """A method with a random batch; LTNet gets two more annotators, with gaps, from a file."""
-    outputs, labels, positions = batch(networks, samples, seed=seed, views=1 + (method == "eac"))
+    views = 1 + (method == "eac")
+    outputs, labels, positions = batch(networks, samples, seed=seed, views=views)
+    if student:
+        outputs = outputs._replace(student_sbc=batch(1, samples, seed=seed + 1000, views=views)[0].logits_kbc)
     generator = np.random.default_rng(seed)
     others = generator.integers(-1, CLASSES, (2 if method == "ltnet" else 0, len(KEYS)))
     with TemporaryDirectory() as folder:
-        changes: dict[str, object] = {"networks": networks, "warmup": 2}
+        changes: dict[str, object] = {"networks": networks, "warmup": 2, "distill": "on" if student else "off"}
         if len(others):
             path = Path(folder) / "labels.csv"
             table = pd.DataFrame({"key": KEYS, "one": others[0], "two": others[1]})
             table.sample(frac=1, random_state=seed).to_csv(path, index=False)
             changes["ltnet"] = {"labels": str(path), "diagonal": 0.9}
         asked = params(method=method, **changes)
-        built = METHODS[method].build(asked, SETTING)
+        built = build_method(asked, SETTING)
     for parameter in built.parameters():
         noise = torch.from_numpy(generator.normal(0, 0.3, tuple(parameter.shape)))
         parameter.data = (parameter.data.double() + noise).to(parameter.dtype)
@@ -114,13 +126,21 @@ def case(
     return Case(params=asked, method=built, outputs=outputs, given=given, others_ab=others[:, positions.numpy()])
 
 
-def cases(method: str) -> Iterator[Case]:
+def cases(method: str, *, student: bool = False) -> Iterator[Case]:
     """Cases of every number of networks, several epochs, batch sizes and both kinds of weights."""
     for networks in NETWORKS[method]:
         for seed, epoch in enumerate(EPOCHS):
             for samples in (1, 2, 7, 20):
                 for weighted in (False, True):
-                    yield case(method, networks=networks, samples=samples, epoch=epoch, weighted=weighted, seed=seed)
+                    yield case(
+                        method,
+                        networks=networks,
+                        samples=samples,
+                        epoch=epoch,
+                        weighted=weighted,
+                        seed=seed,
+                        student=student,
+                    )
 
 
 def _array(tensor: Tensor | None) -> np.ndarray:

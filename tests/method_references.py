@@ -27,6 +27,7 @@ class Known:
     class_weights: list[float]
     own: dict[str, Floats] = field(default_factory=dict)
     others_ab: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    student_bc: Floats | None = None
 
     @property
     def weights(self) -> list[float]:
@@ -194,6 +195,20 @@ def eac(known: Known) -> float:
         total += mean([ce(row, y) for row, y in zip(z[:count], known.labels, strict=True)], known.weights)
         gaps = maps[:count] - maps[count:, :, :, ::-1]
         total += known.params.eac.weight * float((gaps**2).mean())
+    return total
+
+
+def lesson(known: Known) -> float:
+    """What a student adds to any method's loss; only the first view of each sample is taught."""
+    assert known.student_bc is not None
+    labelled = [ce(z, y) for z, y in zip(known.student_bc, known.labels, strict=False)]
+    total = 0.0
+    for teacher in known.logits_kbc:
+        imitated = [
+            -float(softmax(z / 2) @ log_softmax(own / 2))
+            for z, own in zip(teacher[: len(labelled)], known.student_bc, strict=False)
+        ]
+        total += 0.5 * mean(labelled, known.weights) + 0.5 * sum(imitated) / len(imitated)
     return total
 
 

@@ -23,6 +23,13 @@ def test_a_method_equals_its_reference(method: str) -> None:
         assert each.moved(torch.float32).deviation() <= 1e-3, each
 
 
+@pytest.mark.parametrize("method", ["cct", "eac"])  # of one view, and of two
+def test_a_method_with_a_student_equals_its_reference(method: str) -> None:
+    for each in cases(method, student=True):
+        assert each.deviation() <= 1e-6, each
+        assert each.moved(torch.float32).deviation() <= 1e-3, each
+
+
 def test_draws_equal_an_implementation_in_whole_numbers_of_any_size() -> None:
     words = key_words(SETTING.keys)
     found = uniform_draws(words, 7, 3, 1, draws=3)

@@ -177,7 +177,7 @@ def test_what_is_not_finite_stops_before_the_step_and_names_samples(
 class Greedy(Plain):
     """Wants more memory than there is; no test machine has a GPU to fill."""
 
-    def forward(self, pictures_bchw: Tensor, needs: Needs) -> Outputs:
+    def forward(self, pictures_bchw: Tensor, needs: Needs | None = None) -> Outputs:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nmore")
 
 
@@ -189,4 +189,16 @@ def test_too_little_memory_is_one_line_that_says_what_to_set(micro_batch: int | 
     student = learner(Greedy(1), built("ce"), micro_batch=micro_batch)
     with pytest.raises(UserError, match=advice) as caught:
         list(loop.train_batches(student, shares, given.labels_b.numpy(), epoch=0, class_weights_c=None))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("batch_size", "advice"), [(12, "micro_batch to 6"), (4, "micro_batch to 2")])
+def test_the_same_is_said_where_nothing_is_learned(batch_size: int, advice: str) -> None:
+    pictures, given = batch()
+    faces = [
+        Batch(pictures[begin : begin + batch_size], given.labels_b, given.positions_b)
+        for begin in range(0, len(pictures), batch_size)
+    ]
+    with pytest.raises(UserError, match=advice) as caught:
+        loop.predict(Greedy(1), faces, Whole(devices=(CPU,)))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)

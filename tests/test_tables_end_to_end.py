@@ -5,6 +5,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,32 @@ def test_a_table_is_interrupted_gone_on_with_and_rendered(project: Project) -> N
     again = project.run(*CCT, "--run")
     assert "running" not in again.stdout
     assert not project.run("git", "status", "--porcelain", "--untracked-files=no").stdout
+
+
+QUEUED = """\
+title: Queued
+heading: Before
+seeds: [0]
+rows:
+  - {name: nothing}
+  - {name: another set, set: {pretrain.dataset: other, pretrain.epochs: 1}}
+sizes:
+  demo: {set: {networks: 1}, note: For a test.}
+"""
+
+
+def test_dvcs_own_queue_fills_a_table_also_from_pretraining_on_another_set(project: Project, tmp_path: Path) -> None:
+    (project.folder / "tables/queued.yaml").write_text(QUEUED)
+    made = write_shard_set(tmp_path / "others", {"train": 16, "val": 7})
+    tell_name(made.rename(project.folder / "data/shards/other"))
+    project.commit("Another set and a table")
+    told = project.run(*CCT[:2], "queued", "--queue").stdout
+    assert "queued 2 of 2: another set, seed 0" in told and "`dvc queue start` runs them" in told
+    project.dvc("queue", "start")
+    until = time.monotonic() + 900
+    while "Queued" in (status := project.dvc("queue", "status").stdout) or "Running" in status:
+        assert time.monotonic() < until, status
+        time.sleep(1)
+    assert status.count("Success") == 2, status + project.dvc("queue", "logs", status.split()[4], check=False).stdout
+    text = project.run(*CCT[:2], "queued").stdout
+    assert "| nothing | 1 |" in text and "| another set | 1 |" in text and "missing |" not in text

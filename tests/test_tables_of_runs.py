@@ -5,6 +5,7 @@ import math
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from train import paper
 from train.commands.table import table as command
 from train.schedules import ramp_up
 from train.tables import experiments, locked
-from train.tables.definition import Table, build_table, names
+from train.tables.definition import PRESET, Table, build_table, names
 from train.tables.experiments import Finished
 from train.tables.figure3 import figure3
 from train.tables.filled import fill
@@ -25,6 +26,7 @@ from train.tables.markdown import markdown, plot
 from train.tables.memory import mean_curves
 from train.tables.running import command_of, experiment_name
 
+NAMES = ["noise", "table3", "table4", "table5", "table6", "table7"]
 HERE, OLDER = Version("a" * 64, "1"), Version("b" * 64, "1")
 
 
@@ -43,7 +45,7 @@ def run(
     return Finished(name="any", commit=commit, run=locked_run, scores=scores, created=f"2026-01-01T00:00:{seed:02d}")
 
 
-@pytest.mark.parametrize("name", ["noise", "table3", "table4", "table5", "table6", "table7"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", ["demo", "paper"])
 def test_every_run_of_every_table_has_parameters_that_are_allowed(name: str, size: str) -> None:
     table = build_table(name, size=size)  # type: ignore[arg-type]
@@ -55,10 +57,20 @@ def test_every_run_of_every_table_has_parameters_that_are_allowed(name: str, siz
         assert {cell.published.method for cell in table.cells if cell.published} == published
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_is_allowed_on_the_real_set_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With params/affwild2.yaml as params.yaml, which is how the size `paper` is run."""
+    monkeypatch.setattr("train.tables.definition.PARAMS_FILE", ROOT / PRESET)
+    table = build_table(name)
+    runs = [table.params(cell, 0) for cell in table.cells if cell.changes is not None]
+    assert table.size == "paper" and len({settings_of_run(each) for each in runs}) == len(runs)
+    assert {(each.dataset, each.image_size, each.batch_size) for each in runs} == {("affwild2", 224, 256)}
+
+
 def test_rows_are_those_of_the_paper() -> None:
     assert [cell.changes["beta"] for cell in build_table("table4").cells] == [0.1, 0.65, 1, 1.5, 2, 3, 4, 5]
     assert [cell.changes["networks"] for cell in build_table("table3").cells] == [1, 2, 3, 4]
-    assert names() == ["noise", "table3", "table4", "table5", "table6", "table7"]
+    assert names() == NAMES
     columns = build_table("noise").columns
     assert columns == ["right labels", *(f"{rate} % by {unit}" for unit in ("segment", "frame") for rate in (20, 40))]
 
@@ -181,14 +193,15 @@ def test_curves_are_means_over_runs(tmp_path: Path) -> None:
     assert mean_curves(paths[:1]) is None
 
 
-def lock_of(params: dict[str, object], *, models: str = "m") -> dict[str, object]:
+def lock_of(params: dict[str, Any], *, models: str = "m") -> dict[str, object]:
     """A dvc.lock as DVC writes it, as far as it is read."""
     code = {"path": "train/loop.py", "md5": "c"}
     tracked = {key: value for key, value in params.items() if key not in ("workers", "snapshot_minutes", "pretrain")}
     shards, model = {"path": "data/shards/demo.json", "md5": "d.dir"}, {"path": "models/demo", "md5": "m"}
     rows = {"path": "results/training.csv", "md5": "r"}
     pretrain = {"params": {"params.yaml": {"pretrain": params["pretrain"]}}, "outs": []}
-    train = {"deps": [shards, code], "params": {"params.yaml": tracked | {"pretrain.epochs": 0}}, "outs": [model, rows]}
+    tracked["pretrain.epochs"] = params["pretrain"]["epochs"]
+    train = {"deps": [shards, code], "params": {"params.yaml": tracked}, "outs": [model, rows]}
     return {
         "stages": {"pretrain": pretrain, "train": train, "evaluate": {"deps": [model | {"md5": models}, shards, code]}}
     }
@@ -209,6 +222,30 @@ def test_what_a_lock_is_of_is_read_from_it_and_stale_evaluations_are_not() -> No
     )
     for other in (b"", b"stages: {}", b": : not yaml", text.replace('"beta"', '"betta"').encode()):
         assert locked.locked_run(other) is None
+
+
+def test_pretraining_tells_runs_apart_by_all_that_it_learns_from_and_not_at_all_without_epochs() -> None:
+    cell = build_table("table4").cells[0]
+    known = build_table("table4").params(cell, 0).model_dump()
+
+    def settings(**pretrain: object) -> tuple[str, str | None]:
+        """As they are asked for, and as they are read from the lock of such a run."""
+        params = check_params(known | {"pretrain": known["pretrain"] | pretrain})
+        keys = [*type(params).__mro__[1].model_fields, "pretrain"]
+        lock = lock_of({key: params.model_dump()[key] for key in keys})
+        found = locked.locked_run(json.dumps(lock).encode())
+        return settings_of_run(params), found and found.settings
+
+    asked = [
+        settings(dataset="rafdb", epochs=2),
+        settings(dataset="rafdb", epochs=2, mix={"affectnet": 0.3}),
+        settings(dataset="rafdb", epochs=2, mix={"affectnet": 0.4}),
+        settings(dataset="rafdb", epochs=3),
+        settings(dataset="affectnet", epochs=2),
+        settings(dataset="rafdb", epochs=0),
+    ]
+    assert len(set(asked)) == len(asked) and all(own == found for own, found in asked)
+    assert settings(dataset="affectnet", epochs=0, mix={"rafdb": 0.3}) == asked[-1]
 
 
 def test_everything_that_dvc_shows_is_looked_at_but_the_workspace() -> None:

@@ -109,7 +109,7 @@ def _asked(run: Run, positions: NDArray[np.int64], feed: Feed | None) -> Probabi
     """Softmax of every network, without a student, for these training faces; not augmented."""
     params, learner = run.params, run.learner
     faces = Faces(reader=run.train.reader, labels=run.train.labels, image_size=params.image_size, seed=params.seed)
-    size = params.batch_size
+    size = params.shown_at_once
     batches = [positions[begin : begin + size] for begin in range(0, len(positions), size)]
     stream = Stream(faces, workers=params.workers, feed=feed)
     said_knc, _ = loop.predict(learner.networks, stream.batches(0, batches), learner.compute)

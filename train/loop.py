@@ -71,19 +71,26 @@ def _out_of_memory(error: torch.OutOfMemoryError, share: int, micro_batch: int |
     first_line = str(error).split("\n")[0].split(". ")[0]
     return (
         f"the GPU's memory does not hold {min(share, micro_batch or share)} samples at once ({first_line}); "
-        f"set micro_batch to {smaller}: the batch stays the same, each step takes about a third longer"
+        f"set micro_batch to {smaller}: the batch stays the same, each training step takes about a third longer"
     )
 
 
 @torch.inference_mode()
 def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> tuple[Probabilities, NDArray[np.int64]]:
-    """Softmax of every network, a student after the others, K x N x C; and the positions of the N samples."""
+    """Softmax of every network, a student after the others, K x N x C; and the positions of the N samples.
+
+    Raises:
+        UserError: if memory ran out.
+    """
     networks.eval()
     parts: list[Tensor] = []
     positions: list[Tensor] = []
     for batch in batches:
-        with compute.autocast():
-            outputs = networks(compute.inputs(batch.pictures_bchw))
+        try:
+            with compute.autocast():
+                outputs = networks(compute.inputs(batch.pictures_bchw))
+        except torch.OutOfMemoryError as error:
+            raise UserError(_out_of_memory(error, len(batch.pictures_bchw), None)) from None
         parts.append(outputs.everyones_kbc.float().softmax(-1).cpu())
         positions.append(batch.positions_b)
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
@@ -108,6 +115,9 @@ def predict_split(
     """Softmax of every network, a student after the others, for a whole split in stored order, K x N x C.
 
     Each rank does its share; all are given the whole. Progress is shown under `label`, if there is one.
+
+    Raises:
+        UserError: if memory ran out.
     """
     ranks = ranks or Ranks()
     share = ranks.share(np.arange(samples))

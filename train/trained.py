@@ -48,7 +48,7 @@ def said(params: Params, paths: Paths, shards: OpenedSet, weights: str, split: s
         compute.place(networks),
         Stream(faces, workers=params.workers, feed=shards.feed),
         len(opened.labels),
-        batch_size=params.batch_size,
+        batch_size=params.shown_at_once,
         compute=compute,
         label=f"{split} faces",
     )

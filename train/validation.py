@@ -12,7 +12,7 @@ def validate(run: Run) -> dict[str, float]:
         learner.networks,
         run.val_stream,
         len(run.val.labels),
-        batch_size=run.params.batch_size,
+        batch_size=run.params.shown_at_once,
         compute=learner.compute,
         ranks=learner.ranks,
     )

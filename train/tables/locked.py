@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pipeline.contract import RESULTS, Paths, UserError
 from pipeline.files import digest_of
 from pipeline.params import Params
-from pipeline.train_params import TrainParams
+from pipeline.train_params import PretrainParams, TrainParams
 
 LOCK = Path("dvc.lock")
 _PIPELINE = Path("dvc.yaml")
@@ -55,21 +55,18 @@ class LockedRun:
     rows: str
 
 
-def settings_of(params: TrainParams, pretraining: tuple[int, str]) -> str:
+def settings_of(params: TrainParams, pretrain: PretrainParams) -> str:
     """Everything that a result depends on but the seed, as text: equal for equal runs, however they were asked for.
 
-    Args:
-        params: of the training.
-        pretraining: epochs and shard set of the pre-training; without epochs the set is of no account.
+    Without epochs of pre-training its sets are of no account.
     """
     kept = params.model_dump(include=set(TrainParams.model_fields), exclude={"seed", *_WITHOUT_EFFECT})
-    epochs, dataset = pretraining
-    return json.dumps(kept | {"pretrain": [epochs, dataset if epochs else None]}, sort_keys=True)
+    return json.dumps(kept | {"pretrain": pretrain.model_dump() if pretrain.epochs else None}, sort_keys=True)
 
 
 def settings_of_run(params: Params) -> str:
     """`settings_of` the parameters of a run that is asked for."""
-    return settings_of(params, (params.pretrain.epochs, params.pretrain.dataset))
+    return settings_of(params, params.pretrain)
 
 
 def locked_run(content: bytes) -> LockedRun | None:
@@ -78,9 +75,10 @@ def locked_run(content: bytes) -> LockedRun | None:
     if not {"pretrain", *_STAGES} <= set(lock):
         return None
     raw = dict(lock["train"]["params"]["params.yaml"])
-    epochs, dataset = raw.pop("pretrain.epochs", 0), lock["pretrain"]["params"]["params.yaml"]["pretrain"]["dataset"]
+    epochs, pretrain = raw.pop("pretrain.epochs", 0), lock["pretrain"]["params"]["params.yaml"]["pretrain"]
     try:
         params = TrainParams.model_validate(_WITHOUT_EFFECT | raw)
+        before = PretrainParams.model_validate(pretrain | {"epochs": epochs})
     except ValidationError:
         return None  # of a time when there were other parameters
     needs, makes = _hashes(lock, _STAGES, "deps"), _hashes(lock, ("pretrain", "train"), "outs")
@@ -88,7 +86,7 @@ def locked_run(content: bytes) -> LockedRun | None:
         return None  # the evaluation is of another training than the one that is recorded beside it
     code = {path: digest for path, digest in needs.items() if path.endswith(".py")}
     return LockedRun(
-        settings=settings_of(params, (epochs, dataset)),
+        settings=settings_of(params, before),
         seed=params.seed,
         version=Version(_code_digest(code), needs.get(_shards(params), "")),
         rows=makes.get(str(RESULTS / "training.csv"), ""),
