@@ -38,7 +38,7 @@ class LazyGroup(TyperGroup):
         return list(self.places)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The loaded command; None if there is none of this name: then all are loaded, so that one like it is suggested."""
+        """The loaded command; None if there is none of this name: then all are loaded, to suggest one like it."""
         for name in (cmd_name,) if cmd_name in self.places else self.places:
             if name not in self.commands:
                 self.commands[name] = self.places[name].load(name)
