@@ -29,6 +29,7 @@ from cleanlab.rank import get_label_quality_scores  # noqa: E402
 
 from pipeline.params import Params, load_params  # noqa: E402
 from pipeline.store import work_store  # noqa: E402
+from pipeline.streaming.opening import OpenedSet  # noqa: E402
 from train.audit import Opinion, judged, pooled, suspicion  # noqa: E402
 from train.fit import fit  # noqa: E402
 from train.folds import said_from_outside  # noqa: E402
@@ -80,7 +81,8 @@ def _study(options: argparse.Namespace, kind: str, seed: int) -> dict[str, Any]:
     samples["label"] = first["labels"]
     path = options.work / f"{name}-folds.npy"
     if not path.exists():
-        np.save(path, said_from_outside(noisy, options.shards, samples, options.folds))
+        shards = OpenedSet(folder=options.shards, feed=None)
+        np.save(path, said_from_outside(noisy, shards, samples, options.folds))
     opinions = {"in": Opinion.of(first["said"]), "out": Opinion.of(np.load(path))}
     found = {
         "last": judged(samples, opinions["in"], first["margin"]),
@@ -88,13 +90,13 @@ def _study(options: argparse.Namespace, kind: str, seed: int) -> dict[str, Any]:
         "folds": judged(samples, opinions["out"]),
     }
     study = {"kind": kind, "seed": seed, "samples": samples, "truth": truth, "opinions": opinions, "found": found}
-    scores = {"noisy": first["val_f1"]}
+    scores = {"noisy": first["val_f1"][-1]}
     for ranking in options.mend:
         mended = _mended(study, ranking)
         listed = options.work / f"{name}-{ranking}.csv"
         samples[["key"]].assign(label=mended).to_csv(listed, index=False)
         again = params.model_copy(update={"noise_kind": "list", "noise_list": str(listed)})
-        scores[ranking] = _trained(options, again, f"{name}-mended-{ranking}")["val_f1"]
+        scores[ranking] = _trained(options, again, f"{name}-mended-{ranking}")["val_f1"][-1]
     return study | {"scores": scores}
 
 
@@ -119,7 +121,9 @@ def _trained(options: argparse.Namespace, params: Params, name: str) -> dict[str
         rows = fit(run, options.work / "model", snapshots=snapshots)
         margin = read_course(options.work / "model", len(run.train.labels)).margin_n
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, labels=run.train.labels, said=_said(run), margin=margin, val_f1=rows[-1]["val_f1"])
+        np.savez(
+            partial, labels=run.train.labels, said=_said(run), margin=margin, val_f1=[row["val_f1"] for row in rows]
+        )
         partial.rename(path)
         snapshots.drop()
     with np.load(path) as found:

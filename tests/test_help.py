@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from tests.conftest import ROOT
 from tests.projects import environment
@@ -21,8 +22,13 @@ ROOT_COMMAND: Any = typer.main.get_command(app)
 
 def walked(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield path, command
-    for name, child in getattr(command, "commands", {}).items():
-        yield from walked(child, (*path, name))
+    for name in names(command):
+        yield from walked(command.get_command(None, name), (*path, name))
+
+
+def names(command: Any) -> list[str]:
+    """Of the commands of a group, which may not be loaded yet."""
+    return command.list_commands(None) if isinstance(command, TyperGroup) else []
 
 
 COMMANDS = dict(walked(ROOT_COMMAND))
@@ -41,9 +47,9 @@ def test_every_command_has_an_example_that_parses(path: tuple[str, ...]) -> None
     for arguments in own:
         assert tuple(arguments[: len(path)]) == path, arguments
         command, context = ROOT_COMMAND, None
-        while hasattr(command, "commands"):
+        while names(command):
             name, *arguments = arguments
-            command = command.commands[name]
+            command = command.get_command(None, name)
         context = command.make_context(name, list(arguments))
         assert not context.args
 
@@ -52,6 +58,20 @@ def test_every_command_has_an_example_that_parses(path: tuple[str, ...]) -> None
 def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
     for parameter in COMMANDS[path].params:
         assert getattr(parameter, "help", None), (path, parameter.name)
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, place in ROOT_COMMAND.places.items():
+        assert " ".join((COMMANDS[(name,)].help or "").split()).startswith(place.summary), name
+
+
+def test_help_and_doctor_start_without_heavy_libraries() -> None:
+    """What costs most of a second: numpy, pandas, OpenCV, pydantic; and torch, which takes several."""
+    loading = "import sys, train.cli, train.commands.doctor"
+    code = f"{loading}; sys.exit(', '.join(sorted(set(sys.argv[1:]) & set(sys.modules))))"
+    heavy = ["numpy", "pandas", "cv2", "pydantic", "torch"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "", done.stderr
 
 
 def test_a_stage_explains_itself_and_takes_no_options() -> None:

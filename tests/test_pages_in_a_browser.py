@@ -35,6 +35,7 @@ CHARTS = (
     "F1 of each class, ensemble at the last epoch",
     "Confusion matrix: actual classes down, predicted ones across",
     "Reliability diagram of the ensemble",
+    "Accuracy in each video, ensemble at the last epoch",
 )
 CONTRAST = """() => {
   const level = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;

@@ -18,6 +18,7 @@ from tests.shard_sets import write_shard_set
 from train.metrics import expected_calibration_error
 from train.report import ReportInputs, build_report, load_inputs
 from train.report.confidence import class_rows, reliability
+from train.report.dataset import dataset_section
 from train.report.examples import lost_frames
 from train.report.quality import MEASURES, read_quality
 from train.report.revision import revision
@@ -101,6 +102,22 @@ def test_agreement_and_the_papers_curves_are_drawn(inputs: ReportInputs) -> None
         assert f"<title>{beta}</title>" in page
     other = build_report(dataclasses.replace(inputs, params=PARAMS | {"method": "jocor"}))
     assert "Figure 3" not in other and "Figure 3" in page
+
+
+def test_videos_are_shown_with_their_scores_and_classes(inputs: ReportInputs) -> None:
+    page = Page(build_report(inputs))
+    assert "NA, Accuracy: 0.12 of 3" in page.text and "the hardest video first" in page.text
+    counted = inputs.samples.groupby(["split", "video", "label"]).size()
+    section = dataset_section(inputs)
+    rows = {(row["split"], row["video"]): row["faces"] for row in section["by_video"]}
+    assert {key: sum(faces) for key, faces in rows.items()} == counted.groupby(level=[0, 1]).sum().to_dict()
+    assert all(rows[split, video][label] == faces for (split, video, label), faces in counted.items())
+    for split, videos in section["occurrence"].items():
+        told = inputs.samples[inputs.samples["split"] == split].groupby("label")["video"].nunique()
+        assert videos == told.reindex(range(len(videos)), fill_value=0).tolist()
+    many = [{"video": f"v{n:02}", "samples": 9, "accuracy": n / 100, "f1": 0.5} for n in range(60)]
+    shown = build_report(dataclasses.replace(inputs, evaluation=dict(inputs.evaluation) | {"per_video": many}))
+    assert "hardest 24 of 60 videos" in shown and "v23, Accuracy" in shown and "v24, Accuracy" not in shown
 
 
 def test_stills_are_called_pictures(inputs: ReportInputs) -> None:

@@ -1,24 +1,47 @@
 """The console command `cct`: what is not a DVC stage."""
 
 import sys
+from typing import ClassVar
 
 import typer
 
-from pipeline.commands.faces import faces
-from pipeline.commands.leakage import leakage
-from pipeline.commands.store import app as store
-from pipeline.commands.team import app as team
-from pipeline.commands.verify import verify
 from pipeline.contract import UserError
-from train.commands.completion import completion
-from train.commands.doctor import doctor
-from train.commands.export import export
-from train.commands.predict import predict
-from train.commands.review import review
-from train.commands.submission import app as submission
-from train.commands.table import table
+from train.lazily import LazyGroup, Place
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+def _place(module: str, summary: str, name: str = "") -> Place:
+    return Place(module=module, name=name or module.rsplit(".", 1)[1], summary=summary)
+
+
+class _Commands(LazyGroup):
+    places: ClassVar[dict[str, Place]] = {
+        "verify": _place("pipeline.commands.verify", "Checks every byte of a shard set against its manifest"),
+        "leakage": _place(
+            "pipeline.commands.leakage",
+            "Looks for training pictures that an evaluation split of the same or another set has too",
+        ),
+        "faces": _place("pipeline.commands.faces", "Finds, follows and cuts out every face of one video"),
+        "predict": _place(
+            "train.commands.predict", "Follows every face and gives the probabilities of all classes for each"
+        ),
+        "review": _place("train.commands.review", "Opens a page with the labels that are most likely wrong"),
+        "export": _place("train.commands.export", "Writes the ensemble in each format, compares each with PyTorch"),
+        "table": _place(
+            "train.commands.table", "Renders a table from the finished experiments that have its parameters"
+        ),
+        "submission": _place(
+            "train.commands.submission", "Writes and checks prediction files for the expression challenge", "app"
+        ),
+        "store": _place("pipeline.commands.store", "Lists, checks and prunes the work store", "app"),
+        "team": _place("pipeline.commands.team", "Shares shard sets", "app"),
+        "doctor": _place("train.commands.doctor", "Says what this machine and this folder have and lack"),
+        "completion": _place(
+            "train.commands.completion", "Prints a script that completes commands, options and files in your shell"
+        ),
+    }
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
@@ -27,20 +50,6 @@ def _cct() -> None:
 
     Examples: cct doctor; cct predict clip.mp4 --model models/demo --out clip.csv
     """
-
-
-app.command()(verify)
-app.command()(leakage)
-app.command()(faces)
-app.command()(predict)
-app.command()(review)
-app.command()(export)
-app.command()(table)
-app.add_typer(submission, name="submission")
-app.add_typer(store, name="store")
-app.add_typer(team, name="team")
-app.command()(doctor)
-app.command()(completion)
 
 
 def main() -> None:

@@ -21,11 +21,15 @@ def dataset_section(inputs: ReportInputs) -> dict[str, Any]:
     """Everything that the section shows, by the names that the template uses."""
     classes = list(inputs.manifest["classes"])
     splits = _ordered(inputs.balance)
+    by_video = _by_video(inputs.samples, splits, len(classes))
     return {
         "classes": classes,
         "balance": [inputs.balance[split] | {"split": split} for split in splits],
         "balance_chart": _balance_chart(inputs, classes, splits),
         "videos": inputs.samples.groupby("split")["video"].nunique().to_dict(),
+        "occurrence": _occurrence(by_video, splits),
+        "by_video": by_video[:MOST_ROWS],
+        "by_video_beyond": max(0, len(by_video) - MOST_ROWS),
         "sheet": _sheet(inputs, classes),
         "drops": _drops(inputs.drops),
         "dropped_trials": _dropped_trials(inputs.drops),
@@ -52,6 +56,26 @@ def _balance_chart(inputs: ReportInputs, classes: Sequence[str], splits: Sequenc
         title="Share of each class in every split",
         labels={split: [f"{count:,}" for count in row] for split, row in counts.items()},
     )
+
+
+def _by_video(samples: pd.DataFrame, splits: Sequence[str], classes: int) -> list[dict[str, Any]]:
+    """Faces of each class in each video, by split and name."""
+    counted = pd.crosstab([samples["split"].astype(str), samples["video"].astype(str)], samples["label"])
+    rows = [
+        {"split": split, "video": video, "faces": faces}
+        for (split, video), faces in zip(
+            counted.index, counted.reindex(columns=range(classes), fill_value=0).to_numpy().tolist(), strict=True
+        )
+    ]
+    return sorted(rows, key=lambda row: (splits.index(row["split"]), row["video"]))
+
+
+def _occurrence(by_video: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, list[int]]:
+    """In how many videos of each split there is a face of each class."""
+    faces = {split: [row["faces"] for row in by_video if row["split"] == split] for split in splits}
+    return {
+        split: [sum(map(bool, column)) for column in zip(*rows, strict=True)] for split, rows in faces.items() if rows
+    }
 
 
 def _sheet(inputs: ReportInputs, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The page's section on the result: scores beside the paper's, classes, confusions, videos, mistakes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from train.charts import Dot, bar_chart, dot_chart, heatmap, interval_strip
@@ -11,12 +11,15 @@ from train.report.pictures import confident_mistakes
 
 MEASURES = {"f1": "Macro-F1", "accuracy": "Accuracy", "score": "Score"}
 _PAPER_CLASSES = 7
+_MOST_VIDEOS = 24
+"""Bars in the chart of videos, the hardest ones; the table has them all."""
 
 
 def result_section(inputs: ReportInputs) -> dict[str, Any]:
     """Everything that the section shows, by the names that the template uses."""
     evaluation = inputs.evaluation
     classes, matrix = list(evaluation["classes"]), evaluation["confusion"]
+    per_video = sorted(evaluation["per_video"], key=lambda video: (video["accuracy"], video["video"]))
     return {
         "evaluation": evaluation,
         "scores": _score_groups(evaluation),
@@ -28,7 +31,9 @@ def result_section(inputs: ReportInputs) -> dict[str, Any]:
         "reliability": calibration(inputs.predictions),
         "beside": _beside(evaluation),
         "confusion": heatmap(matrix, classes, title="Confusion matrix: actual classes down, predicted ones across"),
-        "per_video": sorted(evaluation["per_video"], key=lambda video: (video["accuracy"], video["video"])),
+        "per_video": per_video,
+        "per_video_chart": _per_video_chart(per_video[:_MOST_VIDEOS]),
+        "videos_shown": len(per_video[:_MOST_VIDEOS]),
         "mistakes": confident_mistakes(inputs.predictions, inputs.samples),
         "classes": classes,
     }
@@ -110,4 +115,13 @@ def _per_class_chart(evaluation: Mapping[str, Any]) -> str:
         {"F1": f1},
         title="F1 of each class, ensemble at the last epoch",
         labels={"F1": [f"{value:.3f}" if seen else "no faces" for value, seen in zip(f1, marked, strict=True)]},
+    )
+
+
+def _per_video_chart(videos: Sequence[Mapping[str, Any]]) -> str:
+    return bar_chart(
+        [str(video["video"]) for video in videos],
+        {"Accuracy": [float(video["accuracy"]) for video in videos]},
+        title="Accuracy in each video, ensemble at the last epoch",
+        labels={"Accuracy": [f"{video['accuracy']:.2f} of {video['samples']:,}" for video in videos]},
     )
