@@ -117,7 +117,7 @@ def verified(folder: Path) -> str:
 
 def refused(folder: Path, params: Params) -> str:
     """Whether training begins."""
-    from train.fit import prepare  # loads torch, which every worker process of the stages would then load too
+    from train.run import prepare  # loads torch, which every worker process of the stages would then load too
 
     try:
         prepare(params, folder)
