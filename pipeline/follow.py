@@ -89,7 +89,7 @@ class _Known:
 
     @property
     def expected_box(self) -> NDArray[np.float64]:
-        """Where it is if it goes on as it moved: R-Net mends a start that is off by a tenth of the face, not by half."""
+        """Where it is if it goes on as it moved: R-Net mends a start that is off by a tenth of a face, not by half."""
         expected: NDArray[np.float64] = self.face.box + np.tile(self.moved, 2)
         return expected
 
