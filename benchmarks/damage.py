@@ -104,7 +104,7 @@ def shard_table(folder: Path, params: Params) -> None:
 
 
 def verified(folder: Path) -> str:
-    """What the command prints, without its advice."""
+    """What the command prints, without its advice and its progress."""
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(said):
         try:
             verify(folder)
@@ -112,12 +112,12 @@ def verified(folder: Path) -> str:
             print(str(error).split("; fetch it again")[0])
         except SystemExit:
             pass
-    return "; ".join(said.getvalue().splitlines())
+    return "; ".join(line for line in said.getvalue().splitlines() if not line.startswith("verify: "))
 
 
 def refused(folder: Path, params: Params) -> str:
     """Whether training begins."""
-    from train.fit import prepare  # loads torch, which every worker process of the stages would then load too
+    from train.run import prepare  # loads torch, which every worker process of the stages would then load too
 
     try:
         prepare(params, folder)
