@@ -79,25 +79,6 @@ class Followed:
     searched: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """A face of the frame before: for how many frames it was followed, and by how much it moved (x, y in pixels)."""
-
-    face: Detection
-    age: int = 0
-    moved: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-
-    @property
-    def expected_box(self) -> NDArray[np.float64]:
-        """Where it is if it goes on as it moved: R-Net mends a start that is off by a tenth of a face, not by half."""
-        expected: NDArray[np.float64] = self.face.box + np.tile(self.moved, 2)
-        return expected
-
-    def now(self, face: Detection) -> "_Known":
-        """The same one a frame later."""
-        return _Known(face=face, age=self.age + 1, moved=(face.box - self.face.box).reshape(2, 2).mean(axis=0))
-
-
 @dataclass(kw_only=True)
 class Follower:
     """Follows the faces of one video."""
@@ -108,7 +89,8 @@ class Follower:
     max_gap: int
     """Frames that lie further apart (by index) count as different shots."""
 
-    _known: list[_Known] = field(default_factory=list)
+    _known: list[tuple[Detection, int]] = field(default_factory=list)
+    """Faces of the frame before, and for how many frames each was followed."""
     _held: list[Followed] = field(default_factory=list)
     """Frames since the last search: they may still gain faces."""
     _ahead: deque[tuple[int, Image]] = field(default_factory=deque)
@@ -152,14 +134,15 @@ class Follower:
 
     def _refind(self, frame: Followed) -> bool:
         """Looks for the faces of the frame before; tells whether an established one was lost."""
-        found = self.finder.refine(frame.picture, [known.expected_box for known in self._known])
-        again = [known.now(face) for known, face in zip(self._known, found, strict=True)]
+        found = self.finder.refine(frame.picture, [face.box for face, _ in self._known])
+        ages = [age + 1 for _, age in self._known]
         self._known, lost = [], False
-        for known in sorted(again, key=lambda known: -known.age):
-            if known.face.probability >= _KEPT and not _among(known.face.box, frame.faces):
-                frame.faces.append(known.face)
-                self._known.append(known)
-            elif known.age > _ESTABLISHED:
+        for place in sorted(range(len(found)), key=lambda place: (-ages[place], place)):
+            face = found[place]
+            if face.probability >= _KEPT and not _among(face.box, frame.faces):
+                frame.faces.append(face)
+                self._known.append((face, ages[place]))
+            elif ages[place] > _ESTABLISHED:
                 lost = True
         return lost
 
@@ -173,7 +156,7 @@ class Follower:
         for face in self.finder.refine(frame.picture, new):
             if face.probability >= _KEPT and not _among(face.box, frame.faces):
                 frame.faces.append(face)
-                self._known.append(_Known(face=face))
+                self._known.append((face, 0))
                 self._trace_back(face)
 
     def _found_in(self, frame: Followed) -> Boxes:

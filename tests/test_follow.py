@@ -173,14 +173,6 @@ def test_a_face_that_jumps_is_found_in_the_same_frame() -> None:
     assert 20 in finder.searched
 
 
-def test_a_face_that_moves_by_steps_too_large_for_refinement_is_expected_where_it_is_heading() -> None:
-    paces = np.minimum(np.arange(24), 18)  # `Scripted.refine` reaches 15 pixels
-    script = {index: [20.0 + float(x)] for index, x in enumerate(np.cumsum(paces))}
-    frames, finder = run(script, 24)
-    assert centres(frames) == [script[index] for index in range(24)]
-    assert finder.searched == [0, 4, 19]  # it was never lost
-
-
 def test_two_known_faces_never_become_one() -> None:
     script = {index: [40.0, 40.0 + max(0, 30 - 2 * index)] if index < 12 else [40.0] for index in range(24)}
     frames, _ = run(script, 24)
