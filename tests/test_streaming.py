@@ -153,7 +153,9 @@ def test_another_set_than_the_one_that_is_named_is_refused(folder: Path, whole: 
     require_named(folder, whole)
     manifest = folder / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b" ")
-    with pytest.raises(UserError, match=r"manifest\.json is not of the set that .*shards\.json names; fetch it again"):
+    with pytest.raises(
+        UserError, match=r"manifest\.json is not of the set that .*shards\.json names; fetch .* again with `cct team"
+    ):
         require_named(folder)
     shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"not found; .* or set stream to remote"):
