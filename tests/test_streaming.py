@@ -243,7 +243,8 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 @pytest.fixture
 def team(pushed: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
-    """The project as the folder of work, with an empty cache."""
+    """The project as the folder of work, with an empty cache and the committed parameters."""
+    (pushed.folder / "params.yaml").unlink(missing_ok=True)
     monkeypatch.chdir(pushed.folder)
     monkeypatch.setenv("CCT_STREAM_CACHE", str(tmp_path / "cache"))
     return Team(pushed.folder, pushed.local, pushed.server, tmp_path / "cache")
