@@ -1,6 +1,6 @@
 """SIGKILL at random moments of `cct team push` and `pull`: what is there afterwards, and what the next one does.
 
-    python -m benchmarks.team_kills                       # 20 of each on a folder and on S3, a quarter of an hour
+    python -m benchmarks.team_kills                       # 20 of each on a folder and on S3, seven minutes
     python -m benchmarks.team_kills --kills 6 --kinds s3 --seed 7
 
 Remote or cache are emptied before each. Moments are drawn from the whole length of an undisturbed command, one slice of
