@@ -1,7 +1,7 @@
 """One CCT step (three ResNet-18, 224 px, batch 16) here, and in a plain loop as most people would write it.
 
     python -m benchmarks.step                  # all cores, three minutes
-    python -m benchmarks.step --batch 32       # 12 GB, twice the time
+    python -m benchmarks.step --batch 32       # more memory and time, about in proportion
 
 The ways take turns, so that whatever else the machine does meets all of them. Also printed: how far the
 first losses at equal precision differ, and the share of the machine's speed of multiplying bf16 matrices that a step
