@@ -145,7 +145,7 @@ def show_parts(video: Path, out: Path, params: AlignParams) -> None:
     }
     spent = {part: seconds.get(pair, 0.0) for part, pair in PARTS.items()}
     refined = sum(told[3] for function, told in stats.stats.items() if function[2] == "refine")
-    in_nets = spent["known faces: patches and means"] * seconds["refine", "_run"] / refined
+    in_nets = spent["known faces: patches and means"] * seconds["_measured_near", "_run"] / refined
     spent["known faces: R-Net and O-Net"] += in_nets
     spent["known faces: patches and means"] -= in_nets
     spent["the rest"] = stats.total_tt - sum(spent.values())

@@ -23,7 +23,7 @@ from pipeline.subjects import lost_frames, subject_row
 from pipeline.tracks import Track
 from pipeline.video import Image
 
-DETECT_VERSION = 4
+DETECT_VERSION = 5
 """Raise it when detections change for the same parameters."""
 
 DETECTING = ("pipeline.detector",)

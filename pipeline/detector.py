@@ -27,18 +27,19 @@ _RNET_SIDE, _ONET_SIDE = 24, 48
 _SMALLEST_SEARCHED = 20
 """Side of the smallest face that a search at working size looks for, in working pixels (facenet-pytorch's default)."""
 
-_SECOND_SIDE = 21
-"""Of what O-Net's second layer gives for one look."""
-
 _PNET_LEAST, _REFINED_LEAST = 0.6, 0.7
 _SAME_AT_ONE_SIZE, _SAME = 0.5, 0.7
 """Least probabilities, and overlaps from which two boxes are one face: facenet-pytorch's."""
 
-_LOOKS = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
+_LOOKS = ((0, 0), (2, 0), (0, 2), (2, 2))
 _WIDE = _ONET_SIDE + 2
 """O-Net sees a known face this often, so many pixels further to the right and down in a patch that is two pixels larger
 than it takes: the mean of the boxes and landmarks is steadier than one look. The probability is the best look's, as
 MTCNN keeps the best of its overlapping candidates."""
+
+_FAR = 0.1
+"""A face that lies so many of its sides from where it was looked for is looked at again where it is: O-Net's landmarks
+are good in the middle of a patch."""
 
 _LANDMARK_SHIFT, _RIGHT_SHIFT = 0.25, 0.0025
 """Pixels to the right and down; and shares of a look's side to the right (docs/decisions/014)."""
@@ -86,6 +87,13 @@ class Detector:
 
         A box that holds no face comes back with a low probability.
         """
+        faces = self._measured_near(picture, boxes)
+        far = [place for place, (face, box) in enumerate(zip(faces, boxes, strict=True)) if _is_far(face.box, box)]
+        for place, face in zip(far, self._measured_near(picture, [faces[place].box for place in far]), strict=True):
+            faces[place] = face
+        return faces
+
+    def _measured_near(self, picture: Image, boxes: Boxes) -> list[Detection]:
         if not boxes:
             return []
         squares = [square_around(box) for box in boxes]
@@ -173,24 +181,24 @@ class Detector:
 def looks(onet: ONet, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """O-Net's answers (shifts, landmarks, probabilities) to `_LOOKS` at patches, the looks at one patch together.
 
-    Its first layers see every patch once or twice and not five times: looks that are two pixels apart are one pixel
-    apart behind the first pooling, which sees what lies at their inner edges too.
+    Its first layers see every patch once and not four times: looks that are two pixels apart are one pixel apart behind
+    the first pooling, which sees what lies at their inner edges too.
 
     Args:
         onet: with its weights.
         pixels: patches x 3 x `_WIDE` x `_WIDE`, normalised.
     """
-    first = onet.first(pixels)
-    shared: dict[tuple[int, int], torch.Tensor] = {}
-    parts = []
-    for right, down in _LOOKS:
-        x, y = right % 2, down % 2
-        if (x, y) not in shared:
-            inside = first[:, :, y : first.shape[2] - y, x : first.shape[3] - x]
-            shared[x, y] = onet.second(inside)
-        parts.append(shared[x, y][:, :, down // 2 :, right // 2 :][:, :, :_SECOND_SIDE, :_SECOND_SIDE])
-    second = torch.stack(parts, dim=1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return onet.rest(second)
+    second = onet.second(onet.first(pixels)).permute(0, 2, 3, 1)
+    side = second.shape[1] - 1
+    # Look by look and with the channels last, as all lies in memory: nothing is copied from one order to another.
+    parts = [second[:, down // 2 :, right // 2 :][:, :side, :side] for right, down in _LOOKS]
+    answers = onet.rest(torch.cat(parts).permute(0, 3, 1, 2))
+    return tuple(answer.view(len(_LOOKS), -1, answer.shape[1]).transpose(0, 1).flatten(0, 1) for answer in answers)
+
+
+def _is_far(found: NDArray[np.float64], looked_for: NDArray[np.float64]) -> bool:
+    centre_shift = np.abs(found[:2] + found[2:] - looked_for[:2] - looked_for[2:]).max() / 2
+    return bool(centre_shift > _FAR * (found[2:] - found[:2]).max())
 
 
 def _measured(
