@@ -238,6 +238,20 @@ def test_a_card_that_is_asked_for_and_absent_is_a_failure(params: Params, monkey
     assert "570.1" in only(gpu(params)).text
 
 
+@pytest.mark.parametrize(("capability", "state"), [("AVX2", "warn"), ("AVX512", "ok")])
+def test_bf16_on_a_processor_that_imitates_it_is_told(
+    capability: str, state: str, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("train.gpu._driver", lambda: "")
+    monkeypatch.setattr("train.gpu._has_card", lambda: False)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    found = only(gpu(params.model_copy(update={"precision": "bf16"})))
+    assert (found.state, "float32" in found.mend) == (state, state == "warn")
+    assert only(gpu(params)).state == "ok"
+
+
 def test_a_check_that_crashes_or_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("crashing.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import UserError
+from train.gpu import has_bf16
 from train.networks import Networks
 
 MEAN = (0.485, 0.456, 0.406)
@@ -13,6 +14,9 @@ STD = (0.229, 0.224, 0.225)
 """ImageNet's, of RGB in [0, 1]; people's ResNet checkpoints were trained with them."""
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+EMULATED = "this processor only imitates, 4 to 14 times slower than float32; set precision to float32"
+"""What is said of such a precision (docs/performance.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class Compute:
     def device(self) -> torch.device:
         """The first device."""
         return self.devices[0]
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the networks' precision is one that this processor only imitates, many times slower than float32."""
+        return self.device.type == "cpu" and self.half is not None and not has_bf16()
 
     def place(self, networks: Networks) -> Networks:
         """The networks on their devices, in channels-last memory; the same place gives the same figures."""
