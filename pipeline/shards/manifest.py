@@ -110,7 +110,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        if path.exists() and not can_be_manifest(path):
+        if not path.exists():
+            raise UserError(f"{path} not found; run `dvc repro shard`, or `cct team pull` if a teammate built it")
+        if not can_be_manifest(path):
             raise UserError(f"{path} is not a file, or too large for a manifest; {remedy(folder)}")
         manifest: dict[str, Any] = files.read_json(path)
         Manifest.model_validate(manifest)
