@@ -49,7 +49,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         inner, *extra = get_args(annotation)
         return _allowed(inner, [*metadata, *extra])
     if origin is Literal:
-        return f"one of {', '.join(map(str, get_args(annotation)))}"
+        names = ", ".join(map(str, get_args(annotation)))
+        return f"one of {names}" if len(get_args(annotation)) > 1 else names
     if origin in (Union, UnionType):
         parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
         return " or ".join(parts)

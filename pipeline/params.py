@@ -143,7 +143,8 @@ def check_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
     try:
         params = Params.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [f"{source}: {explain(details, Params)}" for details in error.errors()]
+        told = [f"{source}: {explain(details, Params)}" for details in error.errors()]
+        problems = dict.fromkeys(told)  # of `auto or a whole number` each alternative is refused by itself
         raise UserError("\n".join(problems)) from None
     for problem in _conflicts(params):
         raise UserError(f"{source}: {problem}")

@@ -61,7 +61,7 @@ class TrainParams(Group):
     seed: Annotated[int, Ge(0)]
     precision: Literal["float32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
-    devices: Count | None
+    devices: Literal["auto"] | Count
     placement: Literal["together", "apart"]
     batch_norm: Literal["synced", "local"]
     micro_batch: Count | None

@@ -23,7 +23,6 @@ NULLABLE = {
     "ltnet.labels",
     "noise_matrix",
     "noise_list",
-    "devices",
     "micro_batch",
     "index.noise_list",
     "audit.folds",
@@ -128,6 +127,8 @@ def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
     [
         ("align.min_confidence", 1.4, "align.min_confidence must be a number in [0, 1], got 1.4"),
         ("align.min_confidence", -0.1, "align.min_confidence must be a number in [0, 1], got -0.1"),
+        ("devices", 0, "devices must be auto or a whole number in [1, inf), got 0"),
+        ("devices", "all", "devices must be auto or a whole number in [1, inf), got 'all'"),
         ("networks", 0, "networks must be a whole number in [1, 16], got 0"),
         ("networks", 2.5, "networks must be a whole number in [1, 16], got 2.5"),
         ("networks", True, "networks must be a whole number in [1, 16], got True"),

@@ -70,11 +70,11 @@ def _train_and_publish(
 def _ranks_wanted(params: TrainParams) -> int:
     """How many processes this machine's stage starts; torchrun has started them already."""
     if params.placement == "apart":
-        if is_rank() or params.devices not in (None, 1):
-            raise UserError("placement apart puts the networks on different GPUs of one process; set devices to null")
+        if is_rank() or params.devices not in ("auto", 1):
+            raise UserError("placement apart puts the networks on different GPUs of one process; set devices to auto")
         return 1
     device = device_type(params.device)
-    if params.devices is None:
+    if params.devices == "auto":
         return max(1, torch.cuda.device_count()) if device == "cuda" else 1
     if device == "cuda" and params.devices > torch.cuda.device_count():
         raise UserError(f"devices is {params.devices}, but torch sees {torch.cuda.device_count()} GPUs here")

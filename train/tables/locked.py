@@ -20,7 +20,7 @@ LOCK = Path("dvc.lock")
 _PIPELINE = Path("dvc.yaml")
 _STAGES = ("train", "evaluate")
 
-_WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": None} | {
+_WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": "auto"} | {
     "stream": "local",
     "stream_remote": None,
     "stream_cache_gb": 20.0,
