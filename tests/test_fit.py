@@ -55,17 +55,6 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(shard_set: 
     assert one != other
 
 
-def test_a_precision_that_the_processor_imitates_is_told(
-    shard_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    prepare(params(**TINY | {"precision": "bf16"}), shard_set)
-    assert "set precision to float32" in capsys.readouterr().err
-    prepare(params(**TINY | {"precision": "float32"}), shard_set)
-    assert "precision" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("balance", "precision"), [("none", "bf16"), ("oversample", "float32"), ("class_weights", "bf16")]
 )

@@ -1,6 +1,7 @@
 """Ranks: shares, real gloo processes against one process, uneven ends, and what happens when one of them dies."""
 
 import os
+import platform
 import signal
 import socket
 import time
@@ -122,6 +123,17 @@ def test_the_stage_starts_its_ranks_and_so_does_torchrun(tmp_path: Path) -> None
         assert output.count("classes stored") == 1
         ends.append(result(folder))
     assert ends[0] == ends[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="about x86 processors")
+@pytest.mark.parametrize(("precision", "told"), [("bf16", 1), ("float32", 0)])
+def test_a_precision_that_the_processor_imitates_is_told_once(tmp_path: Path, precision: str, told: int) -> None:
+    folder = training_folder(tmp_path / "run", {"train": 4, "val": 2}, epochs=1, devices=2, precision=precision)
+    process = stage_process(folder, ATEN_CPU_CAPABILITY="avx2")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert output.count("set it to float32") == told
 
 
 @pytest.mark.slow

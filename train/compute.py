@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import UserError
-from train.gpu import has_bf16
+from train.half import has_bf16
 from train.networks import Networks
 
 MEAN = (0.485, 0.456, 0.406)
@@ -14,9 +14,6 @@ STD = (0.229, 0.224, 0.225)
 """ImageNet's, of RGB in [0, 1]; people's ResNet checkpoints were trained with them."""
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-EMULATED = "this processor only imitates, 4 to 14 times slower than float32; set precision to float32"
-"""What is said of such a precision (docs/performance.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Whether torch sees a GPU here, and whether one is there that it does not see. Run as a module it prints findings."""
 
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from pipeline.contract import UserError
 from pipeline.findings import Finding, fail, ok, warn
 from pipeline.params import PARAMS_FILE, Params, load_params
+from train.half import has_bf16
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _PCI = Path("/sys/bus/pci/devices")
@@ -20,9 +20,6 @@ _LARGE = 10_000
 
 _OLDEST = (7, 5)
 """Compute capability of the oldest cards that the locked torch has code for."""
-
-_WITHOUT_BF16 = {"DEFAULT", "NO AVX", "AVX2"}
-"""What torch calls x86 processors whose convolutions in bf16 are emulated."""
 
 
 def gpu(params: Params | None) -> list[Finding]:
@@ -53,12 +50,6 @@ def gpu(params: Params | None) -> list[Finding]:
             warn("gpu", "no GPU, and this processor only imitates bf16, many times slower", "set precision to float32")
         ]
     return [ok("gpu", f"no GPU; torch {torch.__version__} uses the CPU with {torch.get_num_threads()} threads")]
-
-
-def has_bf16() -> bool:
-    """Whether this machine's processor, if torch runs on it, is fit for bf16. Others than x86 are trusted to be."""
-    x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    return not x86 or torch.backends.cpu.get_cpu_capability() not in _WITHOUT_BF16
 
 
 def _card(index: int) -> Finding:

@@ -20,7 +20,7 @@ from pipeline.shards.verification import require_verified
 from pipeline.streaming.feed import Feed
 from pipeline.train_params import TrainParams
 from train.augment import Augment
-from train.compute import EMULATED, Compute
+from train.compute import Compute
 from train.label_files import vote_shares
 from train.methods import Setting, build_method
 from train.mixing import Source, mixed_order, shown_counts
@@ -115,8 +115,6 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
     apart = params.placement == "apart"
     spread = min(params.networks, torch.cuda.device_count()) if apart else 0
     compute = Compute.choose(device=params.device, precision=params.precision, index=ranks.local, apart=spread)
-    if compute.is_emulated and ranks.is_first:
-        print(f"precision is {params.precision}, which {EMULATED}", file=sys.stderr, flush=True)
     networks = Networks(
         params.backbone,
         networks=params.networks,

@@ -1,5 +1,6 @@
 """A training as a stage runs it: alone or as ranks, from its last snapshot, its results published whole."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.streaming.opening import opened
 from pipeline.train_params import TrainParams
 from train.compute import device_type
 from train.fit import fit
+from train.half import EMULATED
 from train.interruption import Interruption
 from train.launch import is_rank, supervise
 from train.ranks import ranks_from_environment, together
@@ -49,6 +51,8 @@ def run_training(
     ):
         run = prepare(params, opened_set.folder, ranks=ranks, others=opened_set.others, feed=opened_set.feed)
         if ranks.is_first:
+            if run.learner.compute.is_emulated:
+                print(EMULATED, file=sys.stderr, flush=True)
             _train_and_publish(run, models, publish_rows, interruption)
         else:
             fit(run, models, snapshots=Snapshots(work_store(), run_key(run)), interruption=interruption)
