@@ -38,8 +38,8 @@ than it takes: the mean of the boxes and landmarks is steadier than one look. Th
 MTCNN keeps the best of its overlapping candidates."""
 
 _FAR = 0.1
-"""A face that lies so many of its sides from where it was looked for is looked at again where it is: O-Net's landmarks
-are good in the middle of a patch."""
+"""A face found more than so many of its sides from where it was looked for is looked at again around where it is: its
+landmarks come nearer to those of a search (docs/decisions/014)."""
 
 _LANDMARK_SHIFT, _RIGHT_SHIFT = 0.25, 0.0025
 """Pixels to the right and down; and shares of a look's side to the right (docs/decisions/014)."""

@@ -186,7 +186,7 @@ SHARD_CASES = [
         named=SAMPLES,
         said="bytes, the manifest says",
     ),
-    ShardCase(kind="manifest missing", make=replaced(MANIFEST, lambda _: None), named=MANIFEST, said="not found"),
+    ShardCase(kind="manifest missing", make=replaced(MANIFEST, lambda _: None), named=MANIFEST, said="cct team pull"),
     ShardCase(kind="manifest of no bytes", make=cut(MANIFEST, lambda _: 0), named=MANIFEST, said="not valid JSON"),
     ShardCase(
         kind="manifest cut", make=cut(MANIFEST, lambda whole: len(whole) // 2), named=MANIFEST, said="not valid JSON"
