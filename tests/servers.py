@@ -151,7 +151,7 @@ def ssh_server(folder: Path) -> Iterator[Server]:
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     shutil.copyfile(folder / "user_key.pub", folder / "authorized_keys")
-    port = _free_port()
+    port = free_port()
     (folder / "config").write_text(_sshd_config(folder, port))
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where root's server wants to shut its unprivileged part in
@@ -189,7 +189,7 @@ Subsystem sftp internal-sftp
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,16 +1,15 @@
-"""Dask: a real scheduler with real worker processes, one of which is killed; SLURM as far as it goes without one."""
+"""Dask: a real scheduler with real worker processes, one of which is killed; a real SLURM with one node."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline import engine
@@ -20,8 +19,9 @@ from pipeline.workers import cluster
 from pipeline.workers.limits import Limits
 from pipeline.workers.place import NobodyWorksError, Place, run_there, shared_place
 from tests.conftest import ROOT
-from tests.engine_tasks import ITEMS, dies, kills_what_started_it, slower_the_earlier
+from tests.engine_tasks import ITEMS, dies, kills_what_started_it, waits_to_be_killed
 from tests.projects import environment
+from tests.slurm import QUEUE, slurm_node, told
 
 NO_LIMITS = Limits(timeout_s=None, memory_gb=None)
 JOBS = ClusterParams(
@@ -29,20 +29,12 @@ JOBS = ClusterParams(
     cores=1,
     memory="2GB",
     walltime="1-02:03:04",
-    queue="long",
+    queue=QUEUE,
     account="faces",
     interface=None,
     directives=["--exclusive"],
     prologue=["module load ffmpeg"],
 )
-SBATCH = """#!/bin/sh
-[ "$1" = --test-only ] && { [ ! -e refuse ] || { echo "sbatch: error: invalid partition" >&2; exit 1; }; exit 0; }
-script=$(mktemp) && cp "$1" "$script"
-setsid sh "$script" >> jobs.log 2>&1 &
-echo $! >> jobs
-echo "Submitted batch job $!"
-"""
-SCANCEL = '#!/bin/sh\nkill -- -"$1"\n'
 
 
 def how(address: str | None = None, asked: ClusterParams | None = None, *, max_failures: int = 0) -> EngineParams:
@@ -161,30 +153,12 @@ def test_deaths_cost_one_item_each_whether_of_our_process_or_of_dask_workers(
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with an `sbatch` that starts jobs as processes here; no job outlives the test."""
-    (tmp_path / "bin").mkdir()
-    for name, content in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
-        (tmp_path / "bin" / name).write_text(content)
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield tmp_path
-    for job in jobs(tmp_path):
-        job.kill()
-
-
-def jobs(folder: Path) -> list[psutil.Process]:
-    """Processes of the jobs that were started, as far as they live."""
-    groups = {int(line) for line in (folder / "jobs").read_text().split()} if (folder / "jobs").exists() else set()
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.Error):
-            continue
-    return found
+    """The slurm.conf of a SLURM that runs here; nothing of it outlives the test."""
+    with slurm_node() as conf:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("SLURM_CONF", str(conf))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        yield conf
 
 
 @pytest.mark.slow
@@ -197,7 +171,7 @@ def test_a_job_asks_slurm_for_what_was_set(slurm: Path) -> None:
     assert prologue == "module load ffmpeg"
     assert command.startswith(f"{sys.executable} -m distributed.cli.dask_worker tcp://")
     assert f"--lifetime {26 * 3600 + 3 * 60 + 4 - 180}s" in command and "--nthreads 1 " in command
-    assert jobs(slurm) == []
+    assert told(slurm, "squeue", "--noheader") == ""
 
 
 @pytest.mark.slow
@@ -212,19 +186,36 @@ def test_ctrl_c_stays_what_it_was() -> None:
 
 @pytest.mark.slow
 def test_what_slurm_refuses_and_its_absence_are_told_at_once(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (slurm / "refuse").touch()
-    with pytest.raises(UserError, match=r"engine\.cluster: sbatch refuses such a job: sbatch: error: invalid partit"):
-        cluster.slurm_cluster(JOBS)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    with pytest.raises(UserError, match=r"engine\.cluster: there is no sbatch on this machine"):
+    absent = JOBS.model_copy(update={"queue": "absent"})
+    with pytest.raises(
+        UserError, match=r"engine\.cluster: sbatch refuses such a job: sbatch: error: invalid partition"
+    ):
+        cluster.slurm_cluster(absent)
+    with monkeypatch.context() as without, pytest.raises(UserError, match=r"engine\.cluster: there is no sbatch on"):
+        without.setenv("PATH", str(Path(sys.executable).parent))
         cluster.slurm_cluster(JOBS)
 
 
 @pytest.mark.slow
-def test_jobs_of_slurm_do_the_work_and_are_given_back(slurm: Path) -> None:
-    asked = JOBS.model_copy(update={"prologue": [], "queue": None, "account": None})
-    tally = engine.run_all(slower_the_earlier, ITEMS, name=str, label="x", unit="items", engine=how(None, asked))
-    assert list(tally.results) == ITEMS
-    assert len((slurm / "jobs").read_text().split()) == 2
-    gone = psutil.wait_procs(jobs(slurm), timeout=20)[1] == []
-    assert gone, "scancel was not called"
+def test_jobs_of_slurm_do_the_work_and_are_given_back(slurm: Path, tmp_path: Path) -> None:
+    """The only job is cancelled while it works: another is asked for."""
+    asked = JOBS.model_copy(update={"jobs": 1, "prologue": [], "directives": []})
+    with ThreadPoolExecutor(1) as apart:
+        cancelled = apart.submit(_cancelled_once_at_work, slurm, tmp_path / "working")
+        items = [str(tmp_path / "working"), *ITEMS]
+        tally = engine.run_all(waits_to_be_killed, items, name=str, label="x", unit="items", engine=how(None, asked))
+    assert list(tally.results) == items and tally.failures == []
+    jobs = {path.stem for path in Path("data/work/jobs").glob("cct-*.err")}
+    assert len(jobs) == 2 and f"cct-{cancelled.result()}" in jobs
+    until = time.monotonic() + 20
+    while left := told(slurm, "squeue", "--noheader"):
+        assert time.monotonic() < until, f"not given back: {left}"
+        time.sleep(0.2)
+
+
+def _cancelled_once_at_work(slurm: Path, working: Path) -> str:
+    """Cancels the job in which `waits_to_be_killed` has begun; its number."""
+    while not working.exists() or not (job := working.read_text()):
+        time.sleep(0.1)
+    told(slurm, "scancel", job)
+    return job

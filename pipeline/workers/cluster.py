@@ -177,7 +177,8 @@ class _Tasks(Executor):
                 return
             if len(threads) != before:
                 before, since_s = len(threads), time.monotonic()
-                self._say(f"{before} Dask workers with {sum(threads.values())} threads" if before else self._waiting())
+                together = f"{before} Dask worker{'s' * (before > 1)} with {sum(threads.values())} threads"
+                self._say(together if before else self._waiting())
             if not before and self._keep is None and time.monotonic() - since_s > _ALONE_S:
                 self._give_up(f"the Dask scheduler has had no worker for {_ALONE_S:g} s; start some (docs/cluster.md)")
                 return
