@@ -4,6 +4,8 @@ import json
 import math
 import re
 import statistics
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,15 @@ def test_names_are_stable_and_tell_runs_apart() -> None:
     )
     assert asked[-1] == "evaluate" and asked[-3:-1] == ["--copy-paths", "data/shards/rafdb"]
     assert "pretrain.dataset=rafdb" in asked and "seed=1" in asked and "--temp" in asked
+
+
+def test_a_checkout_is_given_all_sets_that_are_mixed_in() -> None:
+    table = build_table("table5", size="paper")
+    before = {**table.base["pretrain"], "mix": {"ferplus": 0.5}}
+    table = replace(table, base={**table.base, "mix": {"other": 0.2, "ferplus": 0.1}, "pretrain": before})
+    asked = command_of(table, table.cells[3], 0, HERE, queued=False)
+    copied = [path for option, path in pairwise(asked) if option == "--copy-paths"]
+    assert copied == ["data/shards/other", "data/shards/ferplus", "data/shards/rafdb"]
 
 
 def test_curves_are_means_over_runs(tmp_path: Path) -> None:

@@ -110,9 +110,10 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def _copied(params: Params) -> list[Path]:
-    """What a checkout lacks: the shard set of a pre-training, which is no output of this pipeline as it is set."""
-    wanted = params.pretrain.epochs and params.pretrain.dataset != params.dataset
-    return [Paths(dataset=params.pretrain.dataset).shards] if wanted else []
+    """What a checkout lacks: shard sets beside `dataset`, which are no outputs of this pipeline as it is set."""
+    before = [params.pretrain.dataset, *params.pretrain.mix] if params.pretrain.epochs else []
+    names = dict.fromkeys([*params.mix, *before])
+    return [Paths(dataset=name).shards for name in names if name != params.dataset]
 
 
 def _check_starting_points(params: Params) -> None:
