@@ -1,5 +1,6 @@
 """Submission files: every frame present, in both formats, and a check that says what is wrong."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,20 @@ def changed(text: str, line: int, to: str | None) -> str:
         (LATER + "video2_left/00002.jpg,1\n", "1 row given more than once: video2_left/00002.jpg"),
         (LATER + "video2_left/00003.jpg,1\n", "1 row of no frame of the test set: video2_left/00003.jpg"),
         (changed(LATER, 1, "1-30-1280x720/1.jpg,0"), "1 row of no frame of the test set: 1-30-1280x720/1.jpg"),
-        (changed(LATER, 3, "1-30-1280x720/00003.jpg,8"), "1 row without a class from 0 to 7: line 4: '8'"),
+        (
+            changed(LATER, 3, "1-30-1280x720/00003.jpg,8"),
+            "1 row whose class is no whole number from 0 to 7: line 4: '8'",
+        ),
         (changed(LATER, 3, "1-30-1280x720/00003.jpg,-1"), "line 4: '-1'"),
         (changed(LATER, 3, "1-30-1280x720/00003.jpg,2.0"), "line 4: '2.0'"),
+        (changed(LATER, 3, "1-30-1280x720/00003.jpg,06"), "line 4: '06'"),
+        (changed(LATER, 3, "1-30-1280x720/00003.jpg;6"), "1 row not of the form NAME/00001.jpg,3: line 4: '1-30"),
+        (changed(LATER, 3, "1-30-1280x720/00003.jpg,6,0.9"), "1 row not of the form"),
+        (LATER + "\n", "1 row not of the form NAME/00001.jpg,3: line 7: ''"),
+        (changed(LATER, 0, ",".join(["image_location", *SEVEN])), "its first line names 7 classes instead of 8"),
+        (LATER.replace("\n", "\r\n"), "its lines end with a carriage return"),
+        ("\ufeff" + LATER, "it begins with a byte-order mark"),
+        (early_file(np.array([3, 0]), SEVEN), "it is in the early format"),
         ("\n".join([LATER.splitlines()[0], *reversed(LATER.splitlines()[1:])]), "line 2: the rows are out of order"),
         ("", "it is empty"),
     ],
@@ -85,16 +97,24 @@ def test_a_broken_later_file_is_explained(text: str, said: str) -> None:
     ("text", "said"),
     [
         ("0\n1\n2\n", "it has no header line"),
-        (",".join(CLASSES) + "\n0\n1\n2\n", "the first line must be 'Neutral,"),
+        (",".join(CLASSES) + "\n0\n1\n2\n", "its first line names 8 classes instead of 7"),
+        (";".join(SEVEN) + "\n0\n1\n2\n", "the first line must be 'Neutral,"),
+        (",".join(SEVEN) + "\r\n0\r\n1\r\n2\r\n", "its lines end with a carriage return"),
+        (LATER, "it is in the later format"),
         (",".join(SEVEN) + "\n0\n1\n", "it has 2 rows, the video has 3 frames: 1 too few"),
         (",".join(SEVEN) + "\n0\n1\n2\n3\n4\n", "2 too many"),
-        (",".join(SEVEN) + "\n0\n7\n2\n", "1 row without a class from 0 to 6: line 3: '7'"),
+        (",".join(SEVEN) + "\n0\n7\n2\n", "1 row whose class is no whole number from 0 to 6: line 3: '7'"),
         (",".join(SEVEN) + "\n0\n\n2\n", "line 3: ''"),
         ("", "it is empty"),
     ],
 )
 def test_a_broken_early_file_is_explained(text: str, said: str) -> None:
     assert any(said in problem for problem in early_problems(text, 3, SEVEN))
+
+
+def test_a_separator_that_is_wrong_throughout_is_told_once() -> None:
+    assert len(later_problems(LATER.replace(",", ";"), FRAMES, CLASSES)) == 2  # header and rows
+    assert len(later_problems(LATER.replace("\n", "\r\n"), FRAMES, CLASSES)) == 1
 
 
 @given(st.text(max_size=200))
@@ -130,6 +150,7 @@ def test_made_files_pass_the_check_and_say_what_was_predicted(tmp_path: Path, pr
     checked = CliRunner().invoke(app, ["submission", "check", str(path), *listed, *counts])
     assert checked.exit_code == 0, checked.output
     if form == "early":
+        assert (out / "empty.txt").read_text().splitlines()[0] == ",".join(SEVEN)
         assert (out / "pair_left.txt").read_text().split()[1:] == ["3", "3", "5", "5"]
         assert (out / "empty.txt").read_text().split()[1:] == ["0", "0"]
     else:
@@ -141,11 +162,37 @@ def test_missing_and_unknown_files_are_named(tmp_path: Path, predictions: Path) 
     trials.write_text("empty\npair_left\n")
     out.mkdir()
     (out / "other.txt").write_text("")
-    (out / "empty.txt").write_text(early_file(np.array([0, 0]), CLASSES))
+    (out / "empty.txt").write_text(early_file(np.array([0, 0]), SEVEN))
     options = ["--trials", str(trials), "--videos", str(predictions / "videos.csv")]
     checked = CliRunner().invoke(app, ["submission", "check", str(out), *options])
     assert checked.exit_code == 1
     assert "pair_left.txt: missing" in checked.output and "other.txt: names no trial" in checked.output
+    assert "empty.txt:" not in checked.output and "2 problems" in checked.output
+
+
+def test_a_file_that_is_no_text_is_named_and_the_others_are_judged(tmp_path: Path, predictions: Path) -> None:
+    trials, out = tmp_path / "test_set.txt", tmp_path / "submission"
+    trials.write_text("empty\npair_left\npair_right\n")
+    out.mkdir()
+    (out / "empty.txt").write_bytes(gzip.compress(early_file(np.array([0, 0]), SEVEN).encode()))
+    (out / "pair_left.txt").write_bytes(early_file(np.zeros(4, np.int64), SEVEN).encode("utf-16"))
+    (out / "pair_right.txt").write_text(early_file(np.zeros(3, np.int64), SEVEN))
+    options = ["--trials", str(trials), "--videos", str(predictions / "videos.csv")]
+    checked = CliRunner().invoke(app, ["submission", "check", str(out), *options])
+    assert checked.exit_code == 1 and "3 problems" in checked.output
+    assert "empty.txt: it is compressed; unpack it" in checked.output
+    assert "pair_left.txt: it is not a text file in UTF-8" in checked.output
+    assert "pair_right.txt: it has 3 rows, the video has 4 frames" in checked.output
+
+
+def test_the_folder_of_a_later_file_is_no_folder_of_early_ones(tmp_path: Path, predictions: Path) -> None:
+    trials = tmp_path / "test_set.txt"
+    trials.write_text("empty\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/predictions.txt").write_text(LATER)
+    options = ["--trials", str(trials), "--videos", str(predictions / "videos.csv")]
+    checked = CliRunner().invoke(app, ["submission", "check", str(tmp_path / "out"), *options])
+    assert checked.exit_code == 1 and "check " + str(tmp_path / "out/predictions.txt") in checked.output
 
 
 def test_frames_are_counted_in_the_videos_themselves(tmp_path: Path, demo: Path) -> None:

@@ -4,17 +4,21 @@ The early one (2020, 2021) is a file a trial: a header of class names, then one 
 2022) is a single file with a row a frame, `NAME/00001.jpg,3`. Pure; files are written and read elsewhere.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.contract import CLASSES
 
 LATER_COLUMN = "image_location"
 FALLBACK = 0
 """Neutral: the class of a trial in which nobody was seen."""
 
 _SHOWN = 5
+_LATER_ROW = re.compile(r"[^,]+,[^,]*")
 
 FrameClasses = Mapping[str, NDArray[np.int64]]
 """By trial, in the order of the submission: the class of every frame."""
@@ -69,10 +73,12 @@ def location(trial: str, number: int) -> str:
 
 def early_problems(text: str, frames: int, classes: Sequence[str]) -> list[str]:
     """What is wrong with one trial's early file, in whole sentences; empty if nothing is."""
-    lines = text.splitlines()
+    lines, problems = _lines(text)
     if not lines:
         return ["it is empty"]
-    problems = _header_problems(lines[0], early_header(classes))
+    if lines[0].startswith(LATER_COLUMN):
+        return ["it is in the later format, one file of all trials; check that file alone, not a folder"]
+    problems += _header_problems(lines[0], early_header, classes)
     start = 0 if _is_row(lines[0]) else 1
     rows = lines[start:]
     problems += _class_problems(((start + place, row) for place, row in enumerate(rows, start=1)), len(classes))
@@ -93,12 +99,19 @@ def later_problems(text: str, frames: Mapping[str, int], classes: Sequence[str])
         frames: by trial, in the expected order.
         classes: names in order.
     """
-    lines = text.splitlines()
+    lines, problems = _lines(text)
     if not lines:
         return ["it is empty"]
-    problems = _header_problems(lines[0], later_header(classes))
+    if _names_of(lines[0], early_header):
+        return ["it is in the early format, one file a trial; check the folder that holds a file of every trial"]
+    problems += _header_problems(lines[0], later_header, classes)
     start = 0 if "/" in lines[0] else 1
-    rows = [(number, *line.rpartition(",")[::2]) for number, line in enumerate(lines[start:], start=start + 1)]
+    numbered = list(enumerate(lines[start:], start=start + 1))
+    malformed = [f"line {number}: {line[:40]!r}" for number, line in numbered if not _LATER_ROW.fullmatch(line)]
+    problems += _listed(f"{{}} not of the form {location('NAME', 1)},3", malformed)
+    if malformed and len(malformed) == len(numbered):
+        return problems
+    rows = [(number, *line.rpartition(",")[::2]) for number, line in numbered if _LATER_ROW.fullmatch(line)]
     problems += _class_problems(((number, label) for number, _, label in rows), len(classes))
     named = [name for _, name, _ in rows]
     wanted = [location(trial, number) for trial, count in frames.items() for number in range(1, count + 1)]
@@ -114,25 +127,41 @@ def later_problems(text: str, frames: Mapping[str, int], classes: Sequence[str])
     return problems
 
 
+def _lines(text: str) -> tuple[list[str], list[str]]:
+    """The lines, and what is wrong with the text as a whole, as other systems' editors leave it."""
+    problems = []
+    if text.startswith("\ufeff"):
+        problems.append("it begins with a byte-order mark; save it as UTF-8 without one")
+    if "\r" in text:
+        problems.append("its lines end with a carriage return, as on Windows; save it with Unix line ends (LF)")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1], problems
+
+
 def _is_row(line: str) -> bool:
     return line.strip().lstrip("-").isdigit()
 
 
-def _header_problems(header: str, expected: str) -> list[str]:
-    if header == expected:
+def _names_of(line: str, header: Callable[[Sequence[str]], str]) -> int:
+    """How many classes a line names if it is a header of this kind, else 0."""
+    return next((count for count in (7, 8) if line == header(CLASSES[:count])), 0)
+
+
+def _header_problems(line: str, header: Callable[[Sequence[str]], str], classes: Sequence[str]) -> list[str]:
+    expected = header(classes)
+    if line == expected:
         return []
-    what = "has no header line" if _is_row(header) or "/" in header else f"begins with {header[:80]!r}"
+    if named := _names_of(line, header):
+        return [f"its first line names {named} classes instead of {len(classes)}; --classes says which it must be"]
+    what = "has no header line" if _is_row(line) or "/" in line else f"begins with {line[:80]!r}"
     return [f"it {what}; the first line must be {expected!r}"]
 
 
 def _class_problems(rows: Iterable[tuple[int, str]], classes: int) -> list[str]:
     """Rows (line number, class as text) whose class is none."""
-    wrong = [
-        f"line {number}: {text[:20]!r}"
-        for number, text in rows
-        if not (text.isascii() and text.isdigit() and int(text) < classes)
-    ]
-    return _listed(f"{{}} without a class from 0 to {classes - 1}", wrong)
+    right = set(map(str, range(classes)))
+    wrong = [f"line {number}: {text[:20]!r}" for number, text in rows if text not in right]
+    return _listed(f"{{}} whose class is no whole number from 0 to {classes - 1}", wrong)
 
 
 def _listed(what: str, items: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """`cct submission`: predictions as the challenge wants them, and a check of such files that says what is wrong."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Format = Literal["early", "later"]
 
 LATER_NAME = "predictions.txt"
+COMPRESSED = (b"PK\x03\x04", b"\x1f\x8b")
+"""How zip and gzip files begin."""
+
 COUNTS_COLUMNS = {"video": "string", "frames": "int64"}
 _NEEDED = {"frame_index": "int64", "person": "int64", "subject": "string", "prediction": "string"}
 
@@ -27,9 +31,11 @@ TrialList = Annotated[
     Path, typer.Option("--trials", help="The challenge's list of test trials, one name a line (test_set.txt).")
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", help="early: a file a trial (2020, 2021); later: one file for all (from 2022).")
+    Format, typer.Option("--format", help="early: a file a trial (2020, 2021); later: one file for all (from 2022).")
 ]
-ClassCount = Annotated[int, typer.Option(min=7, max=8, help="7, or 8 with Other.")]
+ClassCount = Annotated[
+    int | None, typer.Option(min=7, max=8, help="7, or 8 with Other; default: 7 early, 8 later, as the challenge had.")
+]
 
 
 @app.callback()
@@ -47,13 +53,13 @@ def make(
     trials: TrialList,
     out: Annotated[Path, typer.Option(help="A new folder.")],
     form: FormatOption = "later",
-    classes: ClassCount = 8,
+    classes: ClassCount = None,
 ) -> None:
     """Turns predictions into submission files: every frame present, one without a face repeats the one before.
 
     Example: cct submission make predicted --trials test_set.txt --format later --out submission
     """
-    names, kind = CLASSES[:classes], _format(form)
+    names = _names(classes, form)
     frames = _counts(predictions / "videos.csv")
     wanted = _trials(trials)
     predicted = {}
@@ -66,8 +72,8 @@ def make(
         labels = own["prediction"].map(names.index)
         predicted[trial] = submission.every_frame(own["frame_index"], labels, frames[name])
     with files.fresh_folder(_new(out)) as folder:
-        _write(folder, predicted, names, kind)
-    print(f"{out}: {len(predicted)} trials, {sum(map(len, predicted.values()))} frames, {kind} format")
+        _write(folder, predicted, names, form)
+    print(f"{out}: {len(predicted)} trials, {sum(map(len, predicted.values()))} frames, {form} format")
 
 
 @app.command()
@@ -80,30 +86,31 @@ def check(
             help="The folder of the test videos (every frame is counted), or the videos.csv of `cct predict`."
         ),
     ],
-    classes: ClassCount = 8,
+    classes: ClassCount = None,
 ) -> None:
     """Says what is wrong with submission files; exit code 0 only if nothing is.
 
     Examples: cct submission check submission/predictions.txt --trials test_set.txt --videos test_videos
     """
-    names = CLASSES[:classes]
+    names = _names(classes, "early" if files_.is_dir() else "later")
     wanted = _trials(trials)
     frames = _counts(videos) if videos.is_file() else _counted(videos, wanted)
     expected = {trial: frames[_video_of(trial, frames)[0]] for trial in wanted}
-    problems = _folder_problems(files_, expected, names) if files_.is_dir() else _file_problems(files_, expected, names)
+    if files_.is_dir():
+        problems = _folder_problems(files_, expected, names)
+    else:
+        problems = _problems(files_, lambda text: submission.later_problems(text, expected, names))
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        print(f"{files_}: not fit to be submitted, {len(problems)} problems", file=sys.stderr)
+        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        print(f"{files_}: not fit to be submitted, {many}", file=sys.stderr)
         sys.exit(1)
     print(f"{files_}: {len(expected)} trials, {sum(expected.values())} frames, all there and well formed")
 
 
-def _format(name: str) -> Format:
-    match name:
-        case "early" | "later":
-            return name
-    raise UserError(f"--format must be early or later, got {name!r}")
+def _names(classes: int | None, form: Format) -> tuple[str, ...]:
+    return CLASSES[: classes or (7 if form == "early" else 8)]
 
 
 def _new(out: Path) -> Path:
@@ -145,7 +152,8 @@ def _counted(folder: Path, trials: Sequence[str]) -> dict[str, int]:
     silence_decoder()
     found = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
     if not found:
-        raise UserError(f"--videos {folder} holds no video")
+        what = "holds no video" if folder.is_dir() else "not found"
+        raise UserError(f"--videos {folder} {what}; give the folder of the test videos, or videos.csv of `cct predict`")
     needed = sorted({_video_of(trial, found)[0] for trial in trials})
     frames = {}
     with Progress("count frames", len(needed), unit="videos") as progress:
@@ -161,7 +169,7 @@ def _video_of(trial: str, videos: Mapping[str, object]) -> tuple[str, str]:
         name = trial.removesuffix(f"_{subject}") if subject else trial
         if name in videos and (not subject or name != trial):
             return name, subject
-    raise UserError(f"no video of trial {trial}; it must be called {trial}, without _left or _right where it ends so")
+    raise UserError(f"no video of trial {trial}; its name must be {trial}, without _left or _right if it ends so")
 
 
 def _rows(path: Path, classes: Sequence[str]) -> pd.DataFrame:
@@ -188,18 +196,27 @@ def _write(folder: Path, predicted: submission.FrameClasses, classes: Sequence[s
 
 
 def _folder_problems(folder: Path, expected: Mapping[str, int], classes: Sequence[str]) -> list[str]:
+    wanted = {folder / f"{trial}.txt": frames for trial, frames in expected.items()}
+    others = sorted(set(folder.iterdir()) - set(wanted))
+    if folder / LATER_NAME in others and not any(path.exists() for path in wanted):
+        return [f"{folder}: it holds {LATER_NAME}, which is the later format; check {folder / LATER_NAME}"]
     problems = []
-    for trial, frames in expected.items():
-        path = folder / f"{trial}.txt"
+    for path, frames in wanted.items():
         if path.is_file():
-            problems += [f"{path}: {problem}" for problem in submission.early_problems(_text(path), frames, classes)]
+            problems += _problems(path, partial(submission.early_problems, frames=frames, classes=classes))
         else:
             problems.append(f"{path}: missing; every trial of the test set needs a file")
-    names = {f"{trial}.txt" for trial in expected}
-    return problems + [
-        f"{path}: names no trial of the test set" for path in sorted(folder.iterdir()) if path.name not in names
-    ]
+    return problems + [f"{path}: names no trial of the test set; take it out" for path in others]
 
 
-def _file_problems(path: Path, expected: Mapping[str, int], classes: Sequence[str]) -> list[str]:
-    return [f"{path}: {problem}" for problem in submission.later_problems(_text(path), expected, classes)]
+def _problems(path: Path, judged: Callable[[str], list[str]]) -> list[str]:
+    """What is wrong with one file; one that cannot be read does not keep others from being judged."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(COMPRESSED):
+            return [f"{path}: it is compressed; unpack it, then check what was inside"]
+        return [f"{path}: {problem}" for problem in judged(content.decode())]
+    except OSError as error:
+        return [f"{path}: it cannot be read ({error.strerror})"]
+    except UnicodeDecodeError:
+        return [f"{path}: it is not a text file in UTF-8; save it as UTF-8"]
