@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.resources import as_file
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,8 +24,7 @@ def export(
     model: Annotated[Path, typer.Option(help="A model folder, such as models/demo.")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     weights: Annotated[
-        str,
-        typer.Option(help="last, or best (chosen on the validation set).", autocompletion=lambda: ["last", "best"]),
+        Literal["last", "best"], typer.Option(help="last, or best (chosen on the validation set).")
     ] = "last",
     student: Annotated[bool, typer.Option("--student", help="The student, not the ensemble (distill: on).")] = False,
     formats: Annotated[

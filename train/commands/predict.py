@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,10 +41,7 @@ Pictures = Annotated[
 ]
 Model = Annotated[Path, typer.Option(help="A model folder, such as models/demo.")]
 Out = Annotated[Path, typer.Option(help="A .csv or .parquet file; for a folder of videos, a new folder: a .csv each.")]
-Weights = Annotated[
-    str,
-    typer.Option(help="last, or best (chosen on the validation set).", autocompletion=lambda: ["last", "best"]),
-]
+Weights = Annotated[Literal["last", "best"], typer.Option(help="last, or best (chosen on the validation set).")]
 Student = Annotated[bool, typer.Option("--student", help="Ask the student, not the ensemble (distill: on).")]
 Smoothing = Annotated[
     float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
@@ -53,7 +50,7 @@ Overlay = Annotated[
     Path | None, typer.Option(help="A video (.webm, .mp4, .avi) with the predictions drawn in; a folder for several.")
 ]
 Timeline = Annotated[Path | None, typer.Option(help="An .html page with the course over time; a folder for several.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")]
 ParamsFile = Annotated[
     Path | None, typer.Option(help="Where the group `align` is read from; default: params.yaml here or the project's.")
 ]
