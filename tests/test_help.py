@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from tests.projects import environment
@@ -74,6 +76,13 @@ def test_help_and_doctor_start_without_heavy_libraries() -> None:
     assert done.stderr.strip() == "", done.stderr
 
 
+@pytest.mark.parametrize(("option", "told"), [("--device", "'auto', 'cpu', 'cuda'"), ("--weights", "'last', 'best'")])
+def test_a_choice_that_there_is_not_is_told_with_those_there_are(option: str, told: str) -> None:
+    arguments = ["predict", "clip.mp4", "--model", "models/demo", "--out", "clip.csv", option, "gpu"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2 and told in done.output
+
+
 def test_a_stage_explains_itself_and_takes_no_options() -> None:
     assert_stage_helps("python -m pipeline.stages.index")
     done = subprocess.run(
@@ -109,6 +118,7 @@ complete_words cct pre
 complete_words cct store ""
 complete_words cct predict clip.mp4 --ove
 complete_words cct predict --weights ""
+complete_words cct submission make p --format ""
 complete_words cct completion f
 """
 
@@ -119,7 +129,28 @@ def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
         ["bash", "-c", COMPLETE], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
     )
     completed = [line.split() for line in done.stdout.splitlines()]
-    assert completed == [["predict"], ["list", "verify", "prune"], ["--overlay"], ["last", "best"], ["fish"]], done
+    assert completed[:4] == [["predict"], ["list", "verify", "prune"], ["--overlay"], ["last", "best"]], done
+    assert completed[4:] == [["early", "later"], ["fish"]], done
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_a_zsh_without_any_set_up_takes_the_script(tmp_path: Path) -> None:
+    code = 'eval "$(cct completion zsh)"; print $_comps[cct]'
+    own = environment() | {"ZDOTDIR": str(tmp_path)}
+    done = subprocess.run(["zsh", "-f", "-c", code], cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("_cct_completion\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_fish_completes_commands_and_files(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    code = 'cct completion fish | source; complete -C "cct store v"; complete -C "cct predict cl"'
+    done = subprocess.run(
+        ["fish", "-N", "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["verify", "clip.mp4"]
 
 
 @pytest.mark.slow

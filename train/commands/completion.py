@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+_COMPINIT = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }"
+"""A zsh whose completion is not switched on yet knows no compdef."""
+
 
 class Shell(StrEnum):
     """Shells that can be completed in."""
@@ -23,6 +26,8 @@ def completion(
 
     Examples: eval "$(cct completion bash)"; cct completion fish > ~/.config/fish/completions/cct.fish
     """
+    if shell is Shell.ZSH:
+        print(_COMPINIT, flush=True)
     root = context.find_root()
     os.environ["_CCT_COMPLETE"] = f"source_{shell}"
     root.command.main(args=[], prog_name="cct", complete_var="_CCT_COMPLETE")
