@@ -25,6 +25,8 @@ def mix(params: Params) -> None:
     """Checks the sets of training and of pre-training, lists pictures they share, and records which sets these are."""
     evaluated = [params.dataset, *params.mix]
     before = [params.pretrain.dataset, *params.pretrain.mix] if params.pretrain.epochs else []
+    if len({*evaluated, *before}) == 1:
+        print(f"mix: nothing to compare, {params.dataset} alone is trained on")
     leaks, doubles = _shared(params, evaluated, before)
     tables.write_table(LISTING, leakage.joined([leaks, doubles]), leakage.TWIN_COLUMNS)
     for line in (*leakage.told(leaks), *leakage.told(doubles)):

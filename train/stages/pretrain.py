@@ -32,6 +32,7 @@ def pretrain(params: Params) -> None:
     else:
         with files.fresh_folder(PRETRAINED) as folder:
             files.write_json(folder / "model.json", {"epochs": 0})
+        print("pretrain: nothing to do, pretrain.epochs is 0")
     if is_alone():
         tell_start(params.pretrain.epochs)
 

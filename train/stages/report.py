@@ -11,6 +11,7 @@ from pipeline.streaming.opening import opened
 from train.report import build_report, load_inputs
 from train.report.revision import revision
 
+PAGE = RESULTS / "report.html"
 _LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "facenet-pytorch", "albumentations", "dvc")
 
 
@@ -22,8 +23,9 @@ def report(params: Params) -> None:
         digest = files.digest_file(shards.folder / MANIFEST)
         run = {"manifest_sha256": digest, "revision": revision(), "versions": versions}
         inputs = load_inputs(shards.folder, RESULTS, params=params.model_dump(), run=run, local=paths, feed=shards.feed)
-    with files.publishing(RESULTS / "report.html") as stream:
+    with files.publishing(PAGE) as stream:
         stream.write(build_report(inputs).encode())
+    print(f"report: {PAGE}")
 
 
 if __name__ == "__main__":
