@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.overrides import in_force, read_overrides
-from tests.review_parts import review_project, reviewing
+from tests.browsing import CHROMIUM, chromium
+from tests.review_parts import SEVEN, review_project, reviewing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium (CI installs it): apt-get install chromium"
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +81,8 @@ def test_decisions_are_on_disk_before_they_are_answered_and_outlive_a_kill(proje
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield opened
-        opened.close()
+    with chromium() as found:
+        yield found
 
 
 def page_at(browser: "Browser", url: str, said: list[str], width: int = 1100) -> "Page":
@@ -106,7 +103,7 @@ def press(page: "Page", key: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (CI installs it): apt-get install chromium")
+@needs_chromium
 def test_twenty_suspects_with_the_keyboard_alone_killed_in_the_middle_and_with_a_second_tab(
     project: Path, overrides: Path, browser: "Browser"
 ) -> None:
@@ -151,3 +148,47 @@ def test_twenty_suspects_with_the_keyboard_alone_killed_in_the_middle_and_with_a
     held = [each.decision for each in in_force(read_overrides(overrides, "demo")).values()]
     assert held == [*meant, *meant[:4], "Sadness", *meant[5:]]
     assert [line for line in said if "ERR_CONNECTION_REFUSED" not in line] == []
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_what_a_screen_reader_hears_and_what_the_keys_do_where_the_focus_is(
+    project: Path, overrides: Path, browser: "Browser"
+) -> None:
+    said: list[str] = []
+    with reviewing(project) as (_, url):
+        page = page_at(browser, url, said)
+        for name in (*SEVEN, "Keep the label", "Exclude"):
+            assert page.get_by_role("button", name=name, exact=True, pressed=False).count() == 1, name
+        for name, key in (("Undo", "u"), ("Back", "ArrowLeft"), ("Next", "ArrowRight")):
+            button = page.get_by_role("button", name=name, exact=True)
+            assert button.get_attribute("aria-pressed") is None, name
+            assert button.get_attribute("aria-keyshortcuts") == key
+        assert page.get_by_role("progressbar", name="Decided").get_attribute("aria-valuetext") == "0 of 24"
+        assert page.get_by_role("table", name="Mean probability over the stretch").count() == 1
+        assert page.get_by_role("list", name="Pictures in the order of time").get_by_role("img").count() > 1
+        assert page.evaluate("document.activeElement.id") == "what"
+
+        decided, heard = page.get_by_role("status").first, page.get_by_role("status").last
+        assert re.fullmatch(
+            r"1 of 24: [^,]+, frame \d+\. Label given: \w+\. Networks suggest: Fear\. Decision: none yet\.",
+            heard.inner_text(),
+        )
+        press(page, "u")
+        assert decided.inner_text() == "There is nothing to take back" and not overrides.exists()
+        page.get_by_role("button", name="Exclude").focus()
+        press(page, " ")  # the button that has the focus, as everywhere
+        assert decided.inner_text().startswith("Written down: ") and decided.inner_text().endswith(": exclude")
+        assert heard.inner_text().startswith("2 of 24: ")
+        page.keyboard.press("ArrowLeft")
+        assert heard.inner_text().endswith("Decision: exclude.")
+        assert page.get_by_role("button", name="Exclude", pressed=True).count() == 1
+
+        page.evaluate("document.activeElement.blur()")
+        page.get_by_role("button", name="Next").click()
+        page.get_by_role("button", name="Anger").click()
+        page.wait_for_function("() => document.getElementById('message').textContent.endsWith(': Anger')")
+        press(page, " ")  # a mouse leaves no focus behind
+        page.close()
+    held = [each.decision for each in in_force(read_overrides(overrides, "demo")).values()]
+    assert held == ["exclude", "Anger", "keep"] and said == []
