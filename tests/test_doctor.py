@@ -19,6 +19,7 @@ from pipeline.doctor.limits import Limits, limits
 from pipeline.doctor.remotes import remotes
 from pipeline.findings import Finding
 from pipeline.marks import INDEX_COLUMNS
+from pipeline.overrides import COLUMNS
 from pipeline.params import Params
 from pipeline.tables import write_table
 from tests.conftest import ROOT
@@ -225,6 +226,17 @@ def test_a_line_of_corrections_that_cannot_be_read_is_named(tmp_path: Path, monk
     Path("labels").mkdir()
     Path("labels/overrides.csv").write_text("<<<<<<< mine\n")
     assert "merge conflict" in only(data.corrected_labels()).text
+
+
+def test_decisions_that_were_undone_or_replaced_are_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("labels").mkdir()
+    told = [("one", "keep"), ("one", "Fear"), ("two", "undo"), ("one", "Anger"), ("two", "exclude")]
+    lines = [f"{name},clip,0,4,Happiness,{what},me,2026-01-01T00:00:0{at}Z" for at, (name, what) in enumerate(told)]
+    Path("labels/overrides.csv").write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    assert only(data.corrected_labels()).text == "labels/overrides.csv: 2 decisions in force"
 
 
 def test_a_card_that_is_asked_for_and_absent_is_a_failure(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

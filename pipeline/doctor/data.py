@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.contract import Paths, UserError
 from pipeline.datasets.layouts import read_layout
 from pipeline.findings import Finding, fail, ok, warn
-from pipeline.overrides import OVERRIDES, read_overrides
+from pipeline.overrides import OVERRIDES, in_force, read_overrides
 from pipeline.params import Params, load_params
 from pipeline.shards import stamps
 from pipeline.shards.manifest import MANIFEST, read_manifest
@@ -46,7 +46,9 @@ def corrected_labels() -> list[Finding]:
         return [fail("labels", str(error), f"correct the line, or: git checkout {OVERRIDES}")]
     if not OVERRIDES.exists():
         return [fail("labels", f"no {OVERRIDES}, which the stage index reads", f"git checkout {OVERRIDES}")]
-    return [ok("labels", f"{OVERRIDES}: {len(decisions)} decisions")]
+    sets = {decision.dataset for decision in decisions}
+    held = sum(len(in_force(each for each in decisions if each.dataset == name)) for name in sets)
+    return [ok("labels", f"{OVERRIDES}: {held} decisions in force")]
 
 
 def shard_set(params: Params) -> list[Finding]:
