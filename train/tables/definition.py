@@ -120,7 +120,9 @@ def read_definition(name: str) -> Definition:
     """Reads and checks `tables/NAME.yaml`; raises `UserError` naming the key, or the tables that there are."""
     path = TABLES / f"{name}.yaml"
     if name not in names():
-        raise UserError(f"there is no table {name!r}; there are {', '.join(names()) or 'none in tables/'}")
+        raise UserError(
+            f"there is no table {name!r}; there are {', '.join(names()) or 'none in tables/'}; figure3 is computed"
+        )
     try:
         definition = Definition.model_validate(_yaml(path))
     except ValidationError as error:
