@@ -33,7 +33,7 @@ def findings(remote_name: str | None) -> list[Finding]:
         try:
             remote = find_remote(repo, remote_name)
         except UserError as error:
-            found.append(fail("remote", str(error), "dvc remote add --default team ADDRESS"))
+            found.append(fail("remote", str(error), f"dvc remote add {remote_name or '--default team'} ADDRESS"))
         else:
             found += remote_findings(repo, remote)
         return [*found, *restricted_findings(repo), *cache_findings(repo.config["cache"], Path(repo.cache.local.path))]
