@@ -165,3 +165,22 @@ def test_nobody_in_the_picture_gives_an_empty_table(tmp_path: Path, model: Path)
     done = CliRunner().invoke(app, ["predict", str(picture), *options])
     assert done.exit_code == 0 and "0 people" in done.output, done.output
     assert len(pd.read_csv(tmp_path / "out.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "path", "told"),
+    [
+        (f"{CLIPS}/demo-001.mp4", "--overlay", "clip.gif", "must end in .mp4"),
+        (f"{CLIPS}/demo-001.mp4", "--timeline", "clip.csv", "must end in .html"),
+        (CLIPS, "--overlay", "clip.mp4", "must be a folder"),
+        (CLIPS, "--timeline", "clip.html", "must be a folder"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_anything_is_read(
+    tmp_path: Path, demo: Path, what: str, option: str, path: str, told: str
+) -> None:
+    out = tmp_path / ("predicted" if what == CLIPS else "clip.csv")
+    arguments = [str(demo / what), "--model", str(tmp_path / "none"), "--out", str(out), option, str(tmp_path / path)]
+    done = CliRunner().invoke(app, ["predict", *arguments])
+    assert isinstance(done.exception, UserError) and told in str(done.exception)
+    assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from pipeline.contract import UserError
 from pipeline.progress import Progress
 from pipeline.sources import Source, Video, sources, spooled
 from pipeline.watched import Watched
-from train.overlay import write_overlay
+from train.overlay import CODECS, write_overlay
 from train.timeline import timeline_page
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def predict(
     with _opened(pictures) as found:
         several = len(found) > 1 or (Path(pictures).is_dir() and isinstance(found[0], Video))
         _check_out(out, several)
+        _check_drawn("--overlay", overlay, tuple(CODECS), several)
+        _check_drawn("--timeline", timeline, (".html", ".htm"), several)
         from train.predict import Session  # loads torch, for seconds
 
         session = Session.load(model, align, weights=weights, student=student, device=device, smoothing=smoothing)
@@ -106,6 +108,15 @@ def _check_out(out: Path, several: bool) -> None:
         raise UserError(f"--out {out} must end in {' or '.join(TABLES)}")
     if several and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another --out for a folder of videos")
+
+
+def _check_drawn(option: str, path: Path | None, suffixes: tuple[str, ...], several: bool) -> None:
+    """What is drawn beside the table has a suffix that can be written, or is a folder: known before minutes of work."""
+    if path is None or (path.suffix.lower() in suffixes) != several:
+        return
+    if several:
+        raise UserError(f"{option} {path} must be a folder, since there are several videos")
+    raise UserError(f"{option} {path} must end in {' or '.join(suffixes)}")
 
 
 def _publish(
