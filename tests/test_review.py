@@ -189,6 +189,15 @@ def test_what_a_screen_reader_hears_and_what_the_keys_do_where_the_focus_is(
         page.get_by_role("button", name="Anger").click()
         page.wait_for_function("() => document.getElementById('message').textContent.endsWith(': Anger')")
         press(page, " ")  # a mouse leaves no focus behind
+        shown = page.text_content("#what")
+        page.locator("#what").focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")  # scrolls the strip that has the focus
+        assert page.evaluate("document.activeElement.id") == "strip" and page.text_content("#what") == shown
+        page.evaluate("document.activeElement.blur()")
+        page.locator("#strip img").first.click()
+        page.keyboard.press("ArrowRight")
+        assert page.text_content("#what") != shown
         page.close()
     held = [each.decision for each in in_force(read_overrides(overrides, "demo")).values()]
     assert held == ["exclude", "Anger", "keep"] and said == []
