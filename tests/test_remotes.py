@@ -209,3 +209,15 @@ def test_a_server_that_is_down_is_one_line(team: Team, tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "remote gone (webdav://127.0.0.1:9/cct)" in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_webdav_lacks_is_told(team: Team) -> None:
+    """The client names the remote's own folder by nothing at all."""
+    server = team.servers["webdav"]
+    team.builder.dvc("remote", "add", "--local", "--force", "lacking", f"{server.url}-not")
+    for key, value in (server.options | server.secrets).items():
+        team.builder.dvc("remote", "modify", "--local", "lacking", key, value)
+    for command in ("check", "push"):
+        done = team.builder.team(command, "--remote", "lacking", check=False)
+        assert done.returncode and "the server has no such folder, make it there first" in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) <= 8
