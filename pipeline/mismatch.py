@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.contract import Drop, UserError
-from pipeline.datasets.base import Dropped
+from pipeline.datasets.base import Dropped, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def unreadable_pictures(trials: pd.DataFrame, unreadable: Mapping[str, Mapping[s
             split=str(trial["split"]),
             reason=Drop.PICTURE_UNREADABLE,
             frames=len(reasons),
-            detail=next(iter(reasons.values())),
+            detail=told(reasons.values()),
         )
         for trial in trials.to_dict("records")
         if (reasons := unreadable.get(str(trial["video"])))

@@ -77,8 +77,9 @@ def without_failed(trial: Trial, examined: Examined) -> tuple[Trial, list[Droppe
         return trial, []
     failed = examined.pictures.failed
     reasons: dict[Drop, list[str]] = {}
-    for reason, detail in failed.values():
-        reasons.setdefault(reason, []).append(detail)
+    own = trial.marks.get("picture")
+    for row, (reason, detail) in failed.items():
+        reasons.setdefault(reason, []).append(detail if own is None else f"{own[row]}: {detail}")
     return unlabelled(trial, list(failed)), [
         Dropped(trial=trial.name, split=trial.split, reason=reason, frames=len(details), detail=told(details))
         for reason, details in reasons.items()
@@ -88,7 +89,7 @@ def without_failed(trial: Trial, examined: Examined) -> tuple[Trial, list[Droppe
 def without_shared(trials: Sequence[Trial], examined: Mapping[str, Examined]) -> tuple[list[Trial], list[Dropped]]:
     """Trials of pictures without those that an evaluation split has too, and these, counted with some of the names."""
     alike = [
-        (trial, trial.pictures.names, read)
+        (trial, trial.marks.get("picture", trial.pictures.names), read)
         for trial in trials
         if trial.pictures is not None and (read := examined[trial.video].pictures) is not None
     ]

@@ -460,7 +460,9 @@ RUN_CASES = [
         said="several sets, choose one",
     ),
     RunCase(
-        kind="no video with a label", run=indexed(trials(BROKEN)), said="has no video or picture with a usable label"
+        kind="no video with a label",
+        run=indexed(trials(BROKEN)),
+        said="has no video or picture with a usable label: 1 x video_unreadable (v0.mp4: not a video",
     ),
     RunCase(
         kind="more bad videos than engine.max_failures",

@@ -4,10 +4,12 @@ import os
 import pickle
 import pickletools
 import random
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +174,16 @@ def test_no_damage_does_anything_but_be_refused() -> None:
         except RefusedPickleError:
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 100
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS[2:])
+def test_what_a_file_asks_for_is_named(protocol: int) -> None:
+    for data, said in (
+        ({"v": pd.DataFrame({"label": [1]})}, r"it asks for pandas\.\S*DataFrame"),
+        ({"v": OrderedDict(label=[1])}, r"a Call of collections\.OrderedDict where a dict belongs"),
+    ):
+        with pytest.raises(RefusedPickleError, match=said):
+            read(pickle.dumps(data, protocol))
 
 
 def test_a_refused_file_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pipeline.datasets.leakage import shared_pictures
 from pipeline.faces import whole_face
 from pipeline.geometry import Detection, fitted
 from pipeline.images import DamagedPictureError, decode_jpeg, encode_jpeg
+from pipeline.mismatch import unreadable_pictures
 from pipeline.pictures import MissingPictureError, Place, measure, stored_jpeg
 from pipeline.stills import Still
 from pipeline.video import Image
@@ -149,3 +151,9 @@ def test_a_picture_is_lost_exactly_where_an_evaluation_split_has_it(found: Seque
         ]
         for place, other, other_place in lost.get(trial, []):
             assert found[other][1][other_place] == values[place] and rank[found[other][0]] == best[place]
+
+
+def test_unreadable_pictures_of_a_stretch_are_told_together() -> None:
+    trials = pd.DataFrame([{"trial": "set-train-0000", "split": "train", "video": "v"}])
+    (entry,) = unreadable_pictures(trials, {"v": {"3": "a.jpg: cut", "7": "b.jpg: cut"}})
+    assert (entry.frames, entry.detail) == (2, "a.jpg: cut; b.jpg: cut")

@@ -209,3 +209,25 @@ def test_a_server_that_is_down_is_one_line(team: Team, tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "remote gone (webdav://127.0.0.1:9/cct)" in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_webdav_lacks_is_told(team: Team) -> None:
+    """The client names the remote's own folder by nothing at all."""
+    server = team.servers["webdav"]
+    team.builder.dvc("remote", "add", "--local", "--force", "lacking", f"{server.url}-not")
+    for key, value in (server.options | server.secrets).items():
+        team.builder.dvc("remote", "modify", "--local", "lacking", key, value)
+    for command in ("check", "push"):
+        done = team.builder.team(command, "--remote", "lacking", check=False)
+        assert done.returncode and "the server has no such folder, make it there first" in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) <= 8
+
+
+def test_what_was_pulled_outlasts_a_change_of_the_set(team: Team, tmp_path: Path) -> None:
+    """DVC clears folders that it linked and no stage makes any more; sets that are mixed in are such folders."""
+    team.builder.team("push", "-r", "folder")
+    mate = team.builder.clone(tmp_path / "mate")
+    mate.team("pull", "-r", "folder")
+    mate.set_params({"dataset": "another"})
+    mate.dvc("checkout", "--allow-missing", check=False)
+    assert verify(mate.folder / "data/shards/demo") == []

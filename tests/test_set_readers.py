@@ -88,7 +88,7 @@ def read_rafdb(raw: Path) -> object:
 @pytest.mark.parametrize(
     ("files", "reader", "said"),
     [
-        ({}, read_rafdb, r"EmoLabel is not RAF-DB's list of labels, EmoLabel/list_patition_label\.txt"),
+        ({}, read_rafdb, r"no list of RAF-DB's labels at .*EmoLabel; it is EmoLabel/list_patition_label\.txt"),
         ({"EmoLabel/list_patition_label.txt": "x\n"}, read_rafdb, "no line like `train_00001.jpg 5`"),
         ({"EmoLabel/list_partition_label.txt": "train_00001.jpg 5\n"}, read_rafdb, "no picture there"),
         (LABELS | {"noise01.txt": "train_00001.jpg 0\n"}, read_rafdb, "label 0 of train_00001; labels are 1 to 7"),
@@ -114,6 +114,16 @@ def read_rafdb(raw: Path) -> object:
         ({"annotations/EXPR_Set/Train_Set/v.txt": "0\n"}, lambda raw: cropped.read(raw / "x", raw, 7), "x"),
         ({"a.pkl": "x"}, lambda raw: pickled.read(raw, raw / "a.pkl", 7), r"a\.pkl: .*only plain lists"),
         ({"a.pkl": "(d.", "v/x": ""}, lambda raw: pickled.read(raw, raw / "a.pkl", 7), r"no data\['EXPR_Set'\]"),
+        (
+            {"a.pkl": "(dVEXPR_Set\ncos\nmkdir\n(tRs.", "v/x": ""},
+            lambda raw: pickled.read(raw, raw / "a.pkl", 7),
+            r"data\['EXPR_Set'\] is no dict, it asks for os\.mkdir; expected",
+        ),
+        (
+            {"a.pkl": "(dVEXPR_Set\n(dVTrain_Set\n(lss.", "v/x": ""},
+            lambda raw: pickled.read(raw, raw / "a.pkl", 7),
+            r"data\['EXPR_Set'\]\['Train_Set'\] is no dict; expected",
+        ),
     ],
 )
 def test_a_set_that_is_not_as_it_should_be_is_refused_in_one_line(
@@ -124,6 +134,21 @@ def test_a_set_that_is_not_as_it_should_be_is_refused_in_one_line(
     with pytest.raises(UserError, match=said) as caught:
         reader(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("there", ["patition", "partition"])
+@pytest.mark.parametrize("named", ["", "/list_patition_label.txt", "/list_partition_label.txt"])
+def test_the_list_of_rafdb_is_read_in_either_spelling(tmp_path: Path, there: str, named: str) -> None:
+    write(tmp_path, {f"EmoLabel/list_{there}_label.txt": "train_00001.jpg 5\n", "Image/aligned/train_00001.jpg": ""})
+    found = rafdb.read(tmp_path, tmp_path / f"EmoLabel{named}", 7, None)
+    assert [trial.labelled for trial in found.trials] == [1] and not found.dropped
+
+
+@pytest.mark.parametrize("lists", ["", "Manually_Annotated_file_lists/"])
+def test_pictures_of_affectnet_may_lie_beside_their_list(tmp_path: Path, lists: str) -> None:
+    write(tmp_path, {f"{lists}training.csv": "1/a.jpg,1,1,9,9,,0,0,0\n", f"{lists}1/a.jpg": ""})
+    (trial,) = affectnet.read(tmp_path, tmp_path, 7).trials
+    assert trial.pictures is not None and trial.pictures.names == (f"{lists}1/a.jpg",)
 
 
 def test_valence_arousal_and_units_by_row(tmp_path: Path) -> None:

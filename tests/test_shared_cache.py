@@ -114,6 +114,14 @@ def test_two_users_share_a_cache(pair: tuple[Account, Account, Path]) -> None:
         checked = account.team("check", check=False).stdout
         assert "ok   shared cache" in checked, checked
 
+    first.dvc("remote", "add", "--default", "team", str(first.home / "remote"))
+    first.team("push")
+    shutil.copyfile(first.folder / ".dvc/config", second.folder / ".dvc/config")
+    shutil.rmtree(cache / "runs")
+    second.team("pull")
+    assert {path.owner() for path in cache.glob("runs/*/*")} == {second.user}
+    assert "ok   shared cache" in first.team("check", check=False).stdout
+
     spoilt = next(path for path in (cache / "files/md5").iterdir() if path.owner() == first.user)
     spoilt.chmod(0o755)
     checked = second.team("check", check=False)

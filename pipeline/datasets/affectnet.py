@@ -122,12 +122,15 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _picture_folder(path: Path, raw: Path) -> str:
-    """Where the list's pictures are, relative to `raw`: the first usual folder that holds one of the first few."""
+    """Where the list's pictures are, relative to `raw`: the first usual folder that holds one of the first few, or the
+    list's own."""
     first = [row["subDirectory_filePath"] for (_, row), _ in zip(_rows(path), range(_SHOWN), strict=False)]
-    for folder in _PICTURE_FOLDERS:
+    own = path.parent.relative_to(raw).parts if path.parent.is_relative_to(raw) else ()
+    folders = dict.fromkeys((*_PICTURE_FOLDERS, *["/".join(own)] * (".." not in own)))
+    for folder in folders:
         if any((raw / folder / name).is_file() for name in first if name):
             return f"{folder}/" if folder else ""
-    expected = ", ".join(folder or "index.raw itself" for folder in _PICTURE_FOLDERS)
+    expected = ", ".join(folder or "index.raw itself" for folder in folders)
     raise UserError(f"{path}: none of its first pictures is under index.raw {raw}; looked in {expected}")
 
 

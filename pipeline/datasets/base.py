@@ -96,6 +96,19 @@ def told(details: Iterable[str]) -> str:
     return "; ".join([*shown, *[f"and {more} more"] * bool(more)])
 
 
+def because(dropped: Iterable[Dropped]) -> str:
+    """What left out most, each reason with one of its details, to end a line with; or nothing."""
+    reasons: dict[Drop, list[Dropped]] = {}
+    for entry in dropped:
+        reasons.setdefault(entry.reason, []).append(entry)
+    most = sorted(reasons.items(), key=lambda item: sum(entry.frames for entry in item[1]), reverse=True)[:_MOST_TOLD]
+    said = []
+    for reason, entries in most:
+        detail = next((entry.detail for entry in entries if entry.detail), "")
+        said.append(f"{len(entries)} x {reason}" + f" ({detail})" * bool(detail))
+    return f": {'; '.join(said)}" if said else ""
+
+
 def drop_rows(dropped: Iterable[Dropped], stage: str) -> list[dict[str, object]]:
     """Entries as rows of the drop table, in a fixed order."""
     return sorted((entry.row(stage) for entry in dropped), key=lambda row: (str(row["trial"]), str(row["reason"])))

@@ -21,6 +21,11 @@ class Global(NamedTuple):
     module: str
     name: str
 
+    @property
+    def told(self) -> str:
+        """`module.name`, of a bearable length."""
+        return f"{self.module}.{self.name}"[:80]
+
 
 @dataclass(eq=False)
 class Call:
@@ -108,13 +113,18 @@ class _Machine:
         elif handler := _HANDLERS.get(name):
             handler(self, argument)
         else:
-            raise RefusedPickleError(f"operation {name} at byte {position} is not of plain data")
+            raise RefusedPickleError(f"operation {name} at byte {position} is not of plain data{self._asked()}")
 
     def _pop(self) -> Any:
         value = self._stack.pop()
         if value is _MARK:
             raise RefusedPickleError("a mark where a value belongs")
         return value
+
+    def _asked(self) -> str:
+        """The name that the file mentioned last, if it is still in hand."""
+        named = [value for value in self._stack[-4:] if isinstance(value, Global)]
+        return f"; it asks for {named[-1].told}" if named else ""
 
     def _several(self, count: int) -> tuple[Any, ...]:
         return tuple(reversed([self._pop() for _ in range(count)]))
@@ -189,9 +199,11 @@ class _Machine:
         self._top(Call).state = state
 
     def _top(self, kind: type[Any]) -> Any:
-        if type(self._stack[-1]) is not kind:
-            raise RefusedPickleError(f"a {type(self._stack[-1]).__name__} where a {kind.__name__} belongs")
-        return self._stack[-1]
+        top = self._stack[-1]
+        if type(top) is not kind:
+            called = f" of {top.function.told}" if isinstance(top, Call) else ""
+            raise RefusedPickleError(f"a {type(top).__name__}{called} where a {kind.__name__} belongs")
+        return top
 
 
 def _pairs(values: list[Any]) -> Iterator[tuple[Any, Any]]:

@@ -20,7 +20,7 @@ from pipeline.datasets.affect import UNITS_2020, told_units
 from pipeline.datasets.affwild2 import SPLIT_FOLDERS, report_unannotated
 from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial
 from pipeline.datasets.cropped import crop_numbers, one_video, picture_folders, with_pictures
-from pipeline.datasets.inert_pickle import RefusedPickleError
+from pipeline.datasets.inert_pickle import Call, RefusedPickleError
 from pipeline.datasets.leakage import keep_one_split
 from pipeline.datasets.pickled_arrays import values_of
 from pipeline.marks import ACTION_UNITS
@@ -43,7 +43,7 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
     Raises:
         UserError: if it is not such a file.
     """
-    data = inert_pickle.load(annotations)
+    data = _dict(annotations, inert_pickle.load(annotations), "data")
     found, folders = RawSet(), picture_folders(raw)
     marks = [dict(_entries(annotations, data, name)) for name in _SETS[1:]]
     free = dict(folders)
@@ -73,19 +73,23 @@ def _dropped(name: str, split: str, reason: Drop, detail: str) -> Dropped:
 
 
 def _entries(
-    path: Path, data: Any, name: str, *, required: bool = False
+    path: Path, data: Mapping[Any, Any], name: str, *, required: bool = False
 ) -> Iterator[tuple[tuple[str, str], Mapping[Any, Any]]]:
     """The entries of one annotation set by split and video."""
-    splits = data.get(name) if isinstance(data, dict) else None
-    if not isinstance(splits, dict):
-        if required:
-            raise UserError(f"{path}: no data[{name!r}]; expected the published code's annotations.pkl")
-        return
-    for folder, videos in splits.items():
-        if folder not in SPLIT_FOLDERS or not isinstance(videos, dict):
+    if required and name not in data:
+        raise UserError(f"{path}: no data[{name!r}]; expected the published code's annotations.pkl")
+    for folder, videos in _dict(path, data.get(name, {}), f"data[{name!r}]").items():
+        if folder not in SPLIT_FOLDERS:
             raise UserError(f"{path}: data[{name!r}] holds {str(folder)[:40]!r}, not {', '.join(SPLIT_FOLDERS)}")
-        for video, entry in videos.items():
+        for video, entry in _dict(path, videos, f"data[{name!r}][{folder!r}]").items():
             yield (SPLIT_FOLDERS[folder], str(video)), entry if isinstance(entry, dict) else {}
+
+
+def _dict(path: Path, value: Any, what: str) -> Mapping[Any, Any]:
+    if not isinstance(value, dict):
+        asked = f", it asks for {value.function.told}" if isinstance(value, Call) else ""
+        raise UserError(f"{path}: {what} is no dict{asked}; expected the published code's annotations.pkl")
+    return value
 
 
 def _items(entry: Mapping[Any, Any]) -> tuple[str, list[tuple[int, Any]]]:

@@ -39,7 +39,7 @@ def array_of(call: Call) -> NDArray[Any]:
         content, dtype, shape, order = _fields(call.arguments, 4)
         is_fortran = order == "F"
     else:
-        raise RefusedPickleError(f"it asks for {module}.{name}")
+        raise RefusedPickleError(f"it asks for {call.function.told}")
     sides = _shape(shape)
     if type(dtype) is Call and dtype.arguments[:1] == ("O8",) and type(content) is list:
         return _objects(content, sides)
@@ -50,7 +50,7 @@ def number_of(call: Call) -> Any:
     """The plain number or text that a call of numpy's `scalar` would restore."""
     module, name = call.function
     if module not in _MODULES or name != "scalar":
-        raise RefusedPickleError(f"it asks for {module}.{name}")
+        raise RefusedPickleError(f"it asks for {call.function.told}")
     dtype, content = _fields(call.arguments, 2)
     return _plain(_from_bytes(content, _type(dtype), (), is_fortran=False))
 

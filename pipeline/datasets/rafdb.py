@@ -29,7 +29,7 @@ def read(raw: Path, annotations: Path, classes: int, noise_list: Path | None) ->
 
     Args:
         raw: the folder that holds `EmoLabel` and `Image`.
-        annotations: the list of labels, or a folder that holds it.
+        annotations: the list of labels in either spelling of its name, or a folder that holds it.
         classes: `index.classes`.
         noise_list: the noise list, if one is wanted.
 
@@ -56,10 +56,11 @@ def read(raw: Path, annotations: Path, classes: int, noise_list: Path | None) ->
 
 
 def _label_list(annotations: Path) -> Path:
-    for path in (annotations, *(annotations / name for name in _LISTS)):
+    folder = annotations.parent if annotations.name in _LISTS else annotations
+    for path in (annotations, *(folder / name for name in _LISTS)):
         if path.is_file():
             return path
-    raise UserError(f"index.annotations: {annotations} is not RAF-DB's list of labels, EmoLabel/{_LISTS[0]}")
+    raise UserError(f"index.annotations: no list of RAF-DB's labels at {annotations}; it is EmoLabel/{_LISTS[0]}")
 
 
 def _read_list(path: Path) -> tuple[Labels, list[Dropped]]:

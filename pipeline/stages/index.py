@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline import engine, tables
 from pipeline.contract import DROP_COLUMNS, TRIAL_COLUMNS, Drop, Paths, UserError
-from pipeline.datasets.base import Dropped, Trial, drop_rows
+from pipeline.datasets.base import Dropped, Trial, because, drop_rows
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.leakage import keep_one_split, with_duplicates_noted
 from pipeline.marks import INDEX_COLUMNS
@@ -35,9 +35,9 @@ def build_index(params: Params) -> None:
     kept, excluded, changes = corrected(kept, read_overrides(OVERRIDES, params.dataset))
     if changes:
         print(f"index: {told(changes)}", flush=True)
-    if not any(trial.labelled for trial in kept):
-        raise UserError(f"index.raw: {raw} has no video or picture with a usable label")
     dropped += found.dropped + excluded + _unreadable(found.trials, tally)
+    if not any(trial.labelled for trial in kept):
+        raise UserError(f"index.raw: {raw} has no video or picture with a usable label{because(dropped)}")
     rows = [trial_row(trial, examined[trial.video], raw=raw) for trial in kept]
     tables.write_table(paths.trials, rows, TRIAL_COLUMNS)
     with tables.TableWriter(paths.index, INDEX_COLUMNS) as frames:

@@ -106,5 +106,7 @@ def _told_by_dvc() -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line; its kind if it says nothing."""
+    if isinstance(error, FileNotFoundError) and error.filename == "":  # the remote's own folder, to WebDAV's client
+        return "the server has no such folder, make it there first"
     said = " ".join(str(error).split())
     return said[:300] or type(error).__name__

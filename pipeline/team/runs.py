@@ -43,6 +43,8 @@ def pull_runs(repo: Repo, remote: Remote) -> int:
         missing = [entry for entry in found if not (here / entry).exists()]
         if missing:
             targets = [str(here / entry) for entry in missing]
+            for target in targets:
+                repo.cache.legacy.makedirs(str(Path(target).parent))  # with the rights that a shared cache needs
             copy(fs, [_on_remote(repo, remote, entry) for entry in missing], repo.cache.local.fs, targets)
     return len(missing) - _drop_unsound(here / entry for entry in missing)
 

@@ -102,6 +102,9 @@ def _place(repo: Repo, wanted: Wanted, *, force: bool) -> None:
     cache = repo.cache.local
     try:
         checkout(str(place), localfs, load(cache, wanted.digest), cache, force=force, state=repo.state, quiet=True)
+        # `dvc exp run` removes folders that DVC linked and no stage makes with the parameters of the day: sets that
+        # are mixed in would go. What is recorded otherwise than it is counts as the user's own.
+        repo.state.set_link(str(place), 0, 0)
     except PromptError as error:
         changed = Path(error.path).relative_to(Path.cwd())
         raise UserError(

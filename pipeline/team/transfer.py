@@ -62,7 +62,7 @@ def send(cache: HashFileDB, remote: Remote, parts: Sequence[Part], *, thorough: 
     failed = _add(remote.objects, cache, differing, label="push", verify=False)
     after = _remote_sizes(remote, differing)
     unsent = [part for part in differing if after[part] != here[part]]
-    _refuse([f"{part.path}: not sent to remote {remote.name} ({_reason(failed, part)})" for part in unsent])
+    _refuse(_lines([f"{part.path} ({_reason(failed, part)})" for part in unsent], f"not sent to remote {remote.name}"))
     return Moved(files=len(differing), size_bytes=sum(size or 0 for size in after.values()))
 
 

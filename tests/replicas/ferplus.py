@@ -42,10 +42,11 @@ def make(raw: Path) -> Replica:
             replica.drop(reason, *[told] * (index != 8))
         elif split == "train" and index == SHORT:
             values.pop()
-            replica.drop(Drop.PICTURE_UNREADABLE, "fer2013.csv: 2303 pixels instead of 48 x 48")
+            replica.drop(Drop.PICTURE_UNREADABLE, f"fer{number:07d}.png: fer2013.csv: 2303 pixels instead of 48 x 48")
         elif split == "train" and index == TWICE:
-            values = grey_values(USAGES["Training"][1] + TWICE)
-            replica.drop(Drop.DUPLICATE_PICTURE, "is fer2013.csv of split val")
+            public = USAGES["Training"][1] + TWICE
+            values = grey_values(public)
+            replica.drop(Drop.DUPLICATE_PICTURE, f"fer{number:07d}.png is fer{public:07d}.png of split val")
         else:
             cast = A_MAJORITY[1] if (split, index) == ("train", A_MAJORITY[0]) else cast
             replica.sample(split, OURS[index % 7])
