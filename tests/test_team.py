@@ -75,6 +75,23 @@ def remote_objects(tmp_path: Path) -> list[Path]:
     return sorted(path for path in (tmp_path / "remote").rglob("*") if path.is_file())
 
 
+def without_default_remote() -> None:
+    config = Path(".dvc/config")
+    config.write_text(config.read_text().replace("    remote = team\n", ""))
+
+
+def spoil_largest_object() -> Path:
+    """Flips a bit of a shard in the cache."""
+    with Repo(".") as repo:
+        cache = Path(repo.cache.local.path)
+    largest = max((path for path in cache.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.chmod(0o644)
+    content = largest.read_bytes()
+    largest.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    largest.chmod(0o444)
+    return largest
+
+
 def told(found: list[Finding], name: str) -> Finding:
     return next(each for each in found if each.name == name)
 
@@ -94,6 +111,18 @@ def test_a_second_push_sends_nothing_and_a_pull_brings_the_same_bytes(
     assert verify(there) == []
 
 
+def test_a_set_that_was_built_here_comes_back_without_a_remote(project: Path, params: Params) -> None:
+    without_default_remote()
+    shutil.rmtree("data/shards/demo")
+    remote, moved, verified = sharing.pull(params, None, everything=False, force=False)
+    assert remote is None and moved.files == 0 and verified == ["data/shards/demo"] and verify(Path(*verified)) == []
+    shutil.rmtree("data/shards/demo")
+    path = spoil_largest_object()
+    with pytest.raises(UserError, match=r"damaged in this machine's cache .*no remote is the default to fetch it from"):
+        sharing.pull(params, None, everything=False, force=True)
+    assert not path.exists()
+
+
 def test_what_was_cut_off_is_sent_again_unasked_and_a_flipped_bit_when_asked(
     project: Path, params: Params, tmp_path: Path
 ) -> None:
@@ -110,13 +139,7 @@ def test_what_was_cut_off_is_sent_again_unasked_and_a_flipped_bit_when_asked(
 
 def test_a_damaged_object_here_is_never_sent(project: Path, params: Params, tmp_path: Path) -> None:
     shard = next(Path("data/shards/demo").glob("train-*.tar"))
-    with Repo(".") as repo:
-        cache = Path(repo.cache.local.path)
-    largest = max((path for path in cache.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    largest.chmod(0o644)
-    content = largest.read_bytes()
-    largest.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    largest.chmod(0o444)
+    spoil_largest_object()
     with pytest.raises(UserError, match=rf"data/shards/demo/{shard.name[:6]}.*damaged in this machine's cache"):
         push(params)
     assert remote_objects(tmp_path) == []
@@ -220,8 +243,8 @@ def test_a_pull_brings_and_verifies_what_mix_and_pretrain_name_and_nothing_else(
 
 @pytest.mark.parametrize("name", [None, "nowhere"])
 def test_a_remote_that_is_not_there_is_told(project: Path, params: Params, name: str | None) -> None:
-    config = Path(".dvc/config")
-    config.write_text(config.read_text().replace("    remote = team\n", ""))
+    without_default_remote()
+    shutil.rmtree(".dvc/cache")
     with pytest.raises(UserError, match="dvc remote add"):
         sharing.pull(params, name, everything=False, force=False)
 

@@ -80,17 +80,16 @@ def pull(
     """Fetches the shard sets that training needs, and DVC's run-cache; then verifies every byte as `cct verify` does.
 
     What is damaged here is fetched again; what is missing or damaged on the remote is named, with the command for
-    whoever has it. After an interruption the same command goes on.
+    whoever has it. After an interruption the same command goes on. Sets that this machine's cache has need no remote.
 
     Examples: cct team pull; cct team pull --remote lab; dvc exp run -S beta=4 --allow-missing
     """
     from pipeline.team import sharing
 
     there, moved, verified = sharing.pull(load_params(), remote, everything=everything, force=force)
-    sets = ", ".join(verified)
-    print(
-        f"remote {there.name}: {moved.files} files fetched ({disk.size(moved.size_bytes)}); {sets}: every byte is right"
-    )
+    came = f"{moved.files} files fetched ({disk.size(moved.size_bytes)})"
+    where = f"remote {there.name}: {came}" if there else "from this machine's cache, as no remote is the default"
+    print(f"{where}; {', '.join(verified)}: every byte is right")
 
 
 @app.command()

@@ -111,7 +111,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         if not path.exists():
-            raise UserError(f"{path} not found; run `dvc repro shard`, or `cct team pull` if a teammate built it")
+            raise UserError(f"{path} not found; run `dvc repro shard`, or `cct team pull` if it was built before")
         if not can_be_manifest(path):
             raise UserError(f"{path} is not a file, or too large for a manifest; {remedy(folder)}")
         manifest: dict[str, Any] = files.read_json(path)

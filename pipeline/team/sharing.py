@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dvc.repo import Repo
@@ -42,28 +43,36 @@ def push(params: Params, remote_name: str | None, *, everything: bool, thorough:
     return remote, moved
 
 
-def pull(params: Params, remote_name: str | None, *, everything: bool, force: bool) -> tuple[Remote, Moved, list[str]]:
+def pull(
+    params: Params, remote_name: str | None, *, everything: bool, force: bool
+) -> tuple[Remote | None, Moved, list[str]]:
     """Fetches what training needs, or all that DVC keeps, puts it in its place, and verifies the shard sets.
+
+    Where the cache has all of it no remote is needed: sets that were built here come back from there.
 
     Args:
         force: replace files that were changed here.
 
     Returns:
-        The remote, what was fetched, and the shard sets that were verified.
+        The remote if there is one, what was fetched, and the shard sets that were verified.
 
     Raises:
         UserError: naming what is missing, what is damaged, and who can mend it.
     """
     with opened_project() as repo:
-        remote, cache = find_remote(repo, remote_name), repo.cache.local
+        cache, moved = repo.cache.local, NOTHING
         wanted = _wanted(repo, params, everything=everything)
-        moved = bring(cache, remote, [part for each in wanted if (part := listing(each))])
-        moved += bring(cache, remote, [part for each in wanted for part in parts(cache, each)])
+        is_alone = remote_name is None and not repo.config["core"].get("remote") and _is_cached(cache, wanted)
+        remote = None if is_alone else find_remote(repo, remote_name)
+        if remote is not None:
+            moved += bring(cache, remote, [part for each in wanted if (part := listing(each))])
+            moved += bring(cache, remote, [part for each in wanted for part in parts(cache, each)])
         for each in wanted:
             _place(repo, each, force=force)
             if each.is_shard_set:
                 moved += _verified(repo, remote, each)
-        runs.pull_runs(repo, remote)
+        if remote is not None:
+            runs.pull_runs(repo, remote)
     return remote, moved, [each.path for each in wanted if each.is_shard_set]
 
 
@@ -73,7 +82,15 @@ def _wanted(repo: Repo, params: Params, *, everything: bool) -> list[Wanted]:
     return list({each.path: each for each in (*needed, *more)}.values())
 
 
-def _verified(repo: Repo, remote: Remote, shard_set: Wanted) -> Moved:
+def _is_cached(cache: HashFileDB, wanted: Sequence[Wanted]) -> bool:
+    """Whether all of it is in this machine's cache."""
+    listings = [part.oid for each in wanted if (part := listing(each))]
+    return all(map(cache.exists, listings)) and all(
+        cache.exists(part.oid) for each in wanted for part in parts(cache, each)
+    )
+
+
+def _verified(repo: Repo, remote: Remote | None, shard_set: Wanted) -> Moved:
     """Verifies a set that was put in its place; what was damaged in the cache is fetched again, once."""
     problems = verification.verify(Path(shard_set.path))
     if not problems:
@@ -82,7 +99,13 @@ def _verified(repo: Repo, remote: Remote, shard_set: Wanted) -> Moved:
         print(problem, file=sys.stderr)
     cache: HashFileDB = repo.cache.local
     contents: list[Part] = parts(cache, shard_set)
-    for path in discard_damaged(cache, contents):
+    damaged = discard_damaged(cache, contents)
+    if remote is None:
+        raise UserError(
+            f"{problems[0]}; it was damaged in this machine's cache and is removed from there, and no remote is the "
+            "default to fetch it from: build the set again with `dvc repro --force --single-item shard`"
+        )
+    for path in damaged:
         print(f"{path}: damaged in this machine's cache; removed, and fetched again", file=sys.stderr)
     moved = bring(cache, remote, contents)
     shutil.rmtree(shard_set.path)
