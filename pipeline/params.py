@@ -14,7 +14,7 @@ from pipeline.engine_params import EngineParams
 from pipeline.explaining import explain
 from pipeline.fields import Count, Group, Share, Switch
 from pipeline.method_params import NETWORKS_OF
-from pipeline.train_params import PretrainParams, TrainParams
+from pipeline.train_params import NO_SET, PretrainParams, TrainParams
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -155,6 +155,7 @@ def _conflicts(params: Params) -> list[str]:
     problems = _noise_conflicts(params)
     problems += _mix_conflicts("mix", params.mix, params.dataset)
     problems += _mix_conflicts("pretrain.mix", params.pretrain.mix, params.pretrain.dataset)
+    problems += _no_set_conflicts(params)
     own = NETWORKS_OF.get(params.method, params.networks)
     if params.networks != own and params.method != "eac":
         problems.append(
@@ -196,6 +197,18 @@ def _mix_conflicts(key: str, mix: Mapping[str, float], dataset: str) -> list[str
         problems.append(f"{key}.{dataset} is the main set itself, which has what the others leave; remove it")
     if (total := sum(mix.values())) >= 1:
         problems.append(f"the shares of {key} add up to {total:g}; they must leave some to {dataset}")
+    return problems
+
+
+def _no_set_conflicts(params: Params) -> list[str]:
+    problems = []
+    if params.pretrain.epochs and params.pretrain.dataset == NO_SET:
+        problems.append(
+            f"pretrain.epochs is {params.pretrain.epochs}, pretrain.dataset is {NO_SET}; name the shard set to learn "
+            "from first, or set pretrain.epochs to 0"
+        )
+    if NO_SET in (params.dataset, *params.mix, *params.pretrain.mix):
+        problems.append(f"no shard set can be called {NO_SET}: it is what pretrain.dataset is without pre-training")
     return problems
 
 

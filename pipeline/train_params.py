@@ -85,6 +85,10 @@ class TrainParams(Group):
         return raw
 
 
+NO_SET = "none"
+"""`pretrain.dataset` without pre-training; git keeps data/shards/none.json, which DVC asks for (docs/decisions/033)."""
+
+
 class PretrainParams(Group):
     """What the networks learn from before they are trained."""
 

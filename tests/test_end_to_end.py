@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.shards.verification import verify
-from tests.projects import Project, copy_project
+from tests.projects import SMALL, Project, copy_project
 from tests.servers import s3_server
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,14 @@ def test_an_experiment_retrains_only_and_is_listed(project: Project) -> None:
     listed = project.dvc("exp", "show", "--csv").stdout
     assert "beta-four" in listed
     assert "f1" in listed.splitlines()[0]
+
+
+def test_a_set_of_ones_own_needs_no_other(tmp_path: Path) -> None:
+    """In a clone in which the demo was never built."""
+    own = copy_project(tmp_path / "clone", clips=("demo-001", "demo-029"))
+    own.set_params(SMALL | {"dataset": "mine"})
+    own.dvc("repro", "pretrain")
+    assert json.loads((own.folder / "data/start.json").read_text())["epochs"] == 0
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,14 @@ def test_every_problem_gets_its_line(raw: Raw) -> None:
     ]
 
 
+def test_none_stands_for_no_set(raw: Raw) -> None:
+    said = complaint(changed(raw, "pretrain.epochs", 2))
+    assert said.startswith("pretrain.epochs is 2, pretrain.dataset is none; name the shard set to learn from first")
+    for key, value in (("dataset", "none"), ("mix", {"none": 0.1})):
+        assert complaint(changed(raw, key, value)).startswith("no shard set can be called none")
+    assert check_params(changed(changed(raw, "pretrain.epochs", 2), "pretrain.dataset", "rafdb")).pretrain.epochs == 2
+
+
 def test_noise_without_a_kind_is_a_contradiction(raw: Raw) -> None:
     assert complaint(changed(raw, "noise_rate", 0.4)).startswith("noise_rate is 0.4 but noise_kind is none")
     assert check_params(changed(changed(raw, "noise_rate", 0.4), "noise_kind", "pair")).noise_rate == 0.4
