@@ -37,7 +37,6 @@ def project(tmp_path: Path) -> Project:
     project.set_params(SMALL | {"networks": None, "workers": 0, "device": "cpu"})
     (project.folder / "tables/tiny.yaml").write_text(TINY)
     made = write_shard_set(tmp_path / "made", {"train": 24, "val": 14})
-    (project.folder / "data/shards").mkdir(parents=True)
     tell_name(made.rename(project.folder / "data/shards/demo"))
     yaml, path = YAML(), project.folder / "dvc.yaml"
     content = yaml.load(path)
