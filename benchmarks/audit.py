@@ -72,8 +72,9 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing; print tables as Markdown")
     options = parser.parse_args()
     os.environ["CCT_STORE"] = str(options.work / "store")
-    folds = [f"folds={options.folds}"] if options.folds else []
-    size = " ".join([*options.set, *folds, f"reviewed={options.reviewed:g}"])
+    more = [f"folds={options.folds}"] if options.folds else []
+    more += [f"mend={ranking}" for ranking in options.mend] if options.mend != ["epochs"] else []
+    size = " ".join([*options.set, *more, f"reviewed={options.reviewed:g}"])
     for seed, kind in () if options.show else itertools.product(options.seeds, options.kinds):
         if (size, kind, seed) not in _finished(options.out):
             options.work.mkdir(parents=True, exist_ok=True)

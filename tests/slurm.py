@@ -65,7 +65,7 @@ def slurm_node() -> Iterator[Path]:
         _wait_for(lambda: (folder / "munge").exists(), "munged")
         stack.enter_context(_daemon([str(daemons["slurmctld"]), "-D"], conf))
         stack.enter_context(_daemon([str(daemons["slurmd"]), "-D"], conf))
-        _wait_for(lambda: told(conf, "sinfo", "--noheader", "--format=%t") == "idle", "slurmd")
+        _wait_for(lambda: _is_idle(conf), "slurmd")
         try:
             yield conf
         finally:
@@ -74,10 +74,16 @@ def slurm_node() -> Iterator[Path]:
 
 
 def told(conf: Path, *command: str) -> str:
-    """What a command of SLURM prints."""
+    """What a command of SLURM prints; raises `CalledProcessError` if it fails: nothing printed means nothing there."""
     environment = os.environ | {"SLURM_CONF": str(conf)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return ran.stdout.strip()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _is_idle(conf: Path) -> bool:
+    try:
+        return told(conf, "sinfo", "--noheader", "--format=%t") == "idle"
+    except subprocess.CalledProcessError:  # slurmctld does not listen yet
+        return False
 
 
 @contextmanager
