@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import UserError
+from train.convolution import with_matrix_gradients
 from train.half import has_bf16
 from train.networks import Networks
 
@@ -60,9 +61,15 @@ class Compute:
         return self.device.type == "cpu" and self.half is not None and not has_bf16()
 
     def place(self, networks: Networks) -> Networks:
-        """The networks on their devices, in channels-last memory; the same place gives the same figures."""
+        """The networks on their devices, in channels-last memory; the same place gives the same figures.
+
+        Processors that are not made for bf16 have no AVX-512 either: see `train.convolution`.
+        """
         for k, network in enumerate(networks.networks):
-            network.to(self.devices[k % len(self.devices)]).to(memory_format=torch.channels_last)
+            device = self.devices[k % len(self.devices)]
+            network.to(device).to(memory_format=torch.channels_last)
+            if device.type == "cpu" and self.half is None and not has_bf16():
+                with_matrix_gradients(network)
         return networks
 
     def inputs(self, pictures_bchw: Tensor) -> Tensor:
