@@ -6,8 +6,8 @@
     python benchmarks/noise.py --out docs/noise.csv --methods cct --set rampup=null
     python benchmarks/noise.py --out docs/noise.csv --show --svg docs/images
 
-The size is that of tables/noise.yaml for `demo`, on the parameters of params.yaml, but with networks in bf16, which
-takes three quarters of the time; `--set` changes more, `--plain` trains as params.yaml says (docs/demo.md). A row an
+The size is that of tables/noise.yaml for `demo`, on the parameters of params.yaml; `--set` changes more, `--plain`
+trains as params.yaml says (docs/demo.md). A row an
 epoch is written when a run is finished, so that a study that was ended goes on where it stopped; several may write to
 one file. A run is a function of the shards and of what its rows name. It is the trainer's own loop without what
 `make noise-table` does around it: a checkout, weights, and snapshots of 400 MB after every epoch.
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--units", nargs="+", choices=("none", "segment", "frame"), default=["segment", "frame"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="beyond tables/noise.yaml")
-    parser.add_argument("--plain", action="store_true", help="params.yaml as it is, without tables/noise.yaml or bf16")
+    parser.add_argument("--plain", action="store_true", help="params.yaml as it is, without tables/noise.yaml")
     parser.add_argument("--show", action="store_true", help="run nothing; print tables as Markdown")
     parser.add_argument("--svg", type=Path, help="with --show: folder of the curves")
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
 
 def _params(options: argparse.Namespace, unit: str, method: str, seed: int) -> Params:
     definition = read_definition("noise")
-    own: dict[str, Any] = definition.set | definition.sizes["demo"].set | {"precision": "bf16"}
+    own: dict[str, Any] = definition.set | definition.sizes["demo"].set
     own = {"networks": None} if options.plain else own
     own |= {"dataset": options.shards.name, "method": method, "seed": seed, "device": "cpu"}
     if unit != "none":

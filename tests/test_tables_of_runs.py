@@ -90,7 +90,7 @@ def test_means_deviations_and_the_papers_figures_are_printed_and_nothing_is_made
     assert "| 5.0 | 1 | 0.5000 | 0.2500 |" in text
     assert "| 0.65 | 0 | missing | missing | missing | missing | 0.3780 |" in text
     assert "Missing: 21 runs" in text and "from commits 1234567" in text
-    assert "| `image_size` | 80 | 224 |" in text and "`method`" not in text
+    assert "| `image_size` | 48 | 224 |" in text and "`method`" not in text
     assert text.count("missing |") == 6 * 4
 
 
