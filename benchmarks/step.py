@@ -4,8 +4,8 @@
     python -m benchmarks.step --batch 32       # more memory and time, about in proportion
 
 The ways take turns, so that whatever else the machine does meets all of them. Also printed: how far the
-first losses at equal precision differ, and the share of the machine's speed of multiplying bf16 matrices that a step
-reaches.
+first losses at equal precision differ, and the share of the machine's speed of multiplying matrices that a step
+reaches. On a processor that only imitates bf16 it is left out.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from train.compute import MEAN, STD, Compute
+from train.half import has_bf16
 from train.methods import Given
 from train.methods.cct import CCT
 from train.networks import Networks
@@ -49,8 +50,9 @@ def main() -> None:
         ways = {
             "plain loop, float32": plain_step,
             "here, float32": ours("float32", pictures, labels),
-            "here, bf16": ours("bf16", pictures, labels),
         }
+        if has_bf16():
+            ways["here, bf16"] = ours("bf16", pictures, labels)
         first = {name: way()[1] for name, way in ways.items()}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(arguments.repeats):
@@ -61,7 +63,9 @@ def main() -> None:
 
 def report(seconds: dict[str, list[float]], first: dict[str, float], batch: int) -> None:
     """Prints the tables."""
-    peaks = {"float32": matrix_speed(torch.float32), "bf16": matrix_speed(torch.bfloat16)}
+    kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
+    asked = {name.split(", ")[1] for name in seconds}
+    peaks = {name: matrix_speed(kind) for name, kind in kinds.items() if name in asked}
     print(f"{torch.get_num_threads()} threads; torch {torch.__version__}; {torch.backends.cpu.get_cpu_capability()}\n")
     print("| | pictures/s (median) | lowest, highest | times the plain loop | GFLOP/s | of peak | first loss |")
     print("|---|---|---|---|---|---|---|")
