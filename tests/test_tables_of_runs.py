@@ -29,7 +29,8 @@ from train.tables.memory import mean_curves
 from train.tables.running import command_of, experiment_name
 
 NAMES = ["noise", "table3", "table4", "table5", "table6", "table7"]
-HERE, OLDER = Version("a" * 64, "1"), Version("b" * 64, "1")
+SETS = (("demo", "1"), ("rafdb", "2"))
+HERE, OLDER = Version("a" * 64, SETS), Version("b" * 64, SETS)
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,22 @@ def test_mixed_code_is_refused_naming_the_commits() -> None:
     assert fill(table, mixed, commit="76543210").scores(table.of_row("5.0")[0], "f1") == [0.3]
     filled = fill(table, mixed, version=HERE)
     assert filled.others == ("7654321",) and "experiments from 7654321" in markdown(filled)
+
+
+def test_rows_may_learn_from_different_sets_but_each_set_is_one() -> None:
+    table = build_table("table5", size="paper")
+    main, rafdb, affectnet = ("affwild2", "1"), ("rafdb", "2"), ("affectnet", "3")
+
+    def trained(row: str, *sets: tuple[str, str], commit: str = "1234567") -> Finished:
+        return run(table, row, 0, 0.4, version=Version("a", tuple(sorted(sets))), commit=commit)
+
+    rows = [trained("RAF-DB", main, rafdb), trained("AffectNet", main, affectnet), trained("MS-Celeb-1M", main)]
+    assert len(fill(table, rows).missing()) == 6
+    here = Version("a", tuple(sorted([main, ("rafdb", "another"), affectnet])))
+    filled = fill(table, rows, version=here)
+    assert filled.scores(table.of_row("AffectNet")[0], "f1") and not filled.scores(table.of_row("RAF-DB")[0], "f1")
+    with pytest.raises(UserError, match="the experiments are of different shards: "):
+        fill(table, [*rows, run(table, "RAF-DB", 1, 0.4, version=here, commit="7654321")])
 
 
 def test_a_grid_has_a_column_a_condition() -> None:
@@ -223,7 +240,7 @@ def test_what_a_lock_is_of_is_read_from_it_and_stale_evaluations_are_not() -> No
     known = params.model_dump() | {"networks": None, "lr_head": 1e-05}
     text = json.dumps(lock_of({key: known[key] for key in [*type(params).__mro__[1].model_fields, "pretrain"]}))
     found = locked.locked_run(text.replace('"lr_head": 1e-05', '"lr_head": 1e-05').encode())
-    assert found is not None and (found.seed, found.rows, found.version.data) == (3, "r", "d.dir")
+    assert found is not None and (found.seed, found.rows, found.version.sets) == (3, "r", (("demo", "d.dir"),))
     assert found.settings == settings_of_run(check_params(known))
     assert (
         locked.locked_run(
@@ -233,6 +250,23 @@ def test_what_a_lock_is_of_is_read_from_it_and_stale_evaluations_are_not() -> No
     )
     for other in (b"", b"stages: {}", b": : not yaml", text.replace('"beta"', '"betta"').encode()):
         assert locked.locked_run(other) is None
+
+
+def test_the_sets_that_a_run_learned_from_are_read_from_its_lock() -> None:
+    known = build_table("table4").params(build_table("table4").cells[0], 3).model_dump()
+    known |= {"mix": {"rafdb": 0.3}, "pretrain": known["pretrain"] | {"dataset": "ferplus", "mix": {"affectnet": 0.5}}}
+    sets = {"mixed@rafdb": "rafdb", "mixed@old": "old", "premixed@affectnet": "affectnet", "pretrain": "ferplus"}
+    for epochs, expected in ((0, ["demo", "rafdb"]), (2, ["affectnet", "demo", "ferplus", "rafdb"])):
+        params = check_params(known | {"pretrain": known["pretrain"] | {"epochs": epochs}})
+        lock: dict[str, Any] = lock_of(
+            {key: params.model_dump()[key] for key in [*type(params).__mro__[1].model_fields, "pretrain"]}
+        )
+        for stage, name in sets.items():
+            each = lock["stages"].setdefault(stage, {})
+            each["deps"] = [{"path": f"data/shards/{name}.json", "md5": f"digest of {name}"}]
+        found = locked.locked_run(json.dumps(lock).encode())
+        assert found is not None and [name for name, _ in found.version.sets] == expected
+        assert all(digest in ("d.dir", f"digest of {name}") for name, digest in found.version.sets)
 
 
 def test_pretraining_tells_runs_apart_by_all_that_it_learns_from_and_not_at_all_without_epochs() -> None:

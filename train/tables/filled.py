@@ -1,5 +1,6 @@
-"""A table filled with finished experiments: by their parameters, one code and one shard set, one result a seed."""
+"""A table filled with finished experiments: by their parameters, of one code and the same sets, one result a seed."""
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def fill(
     Args:
         table: what is asked for.
         experiments: all that are finished.
-        version: take those of this code and these shards, and no others.
+        version: take those of this code and of these shards, and no others.
         commit: or those that began from this commit (its beginning).
 
     Raises:
@@ -59,7 +60,8 @@ def fill(
     chosen = [
         each
         for each in fitting
-        if (version is None or each.run.version == version) and (commit is None or each.commit.startswith(commit[:7]))
+        if (version is None or each.run.version.agrees(version))
+        and (commit is None or each.commit.startswith(commit[:7]))
     ]
     _one_version(table.name, chosen)
     found: dict[str, dict[int, Finished]] = {cell.name: {} for cell in table.cells}
@@ -85,7 +87,7 @@ def _one_version(name: str, chosen: Sequence[Finished]) -> None:
     versions: dict[Version, list[Finished]] = {}
     for each in chosen:
         versions.setdefault(each.run.version, []).append(each)
-    if len(versions) < 2:
+    if all(one.agrees(other) for one, other in itertools.combinations(versions, 2)):
         return
     told = "; ".join(
         f"{len(runs)} from {', '.join(sorted({run.commit for run in runs}))}" for runs in versions.values()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from pipeline.train_params import PretrainParams, TrainParams
 LOCK = Path("dvc.lock")
 _PIPELINE = Path("dvc.yaml")
 _STAGES = ("train", "evaluate")
+_LEARNING = ("mixed", "premixed", "pretrain")
+"""Stages that depend on sets beside `dataset`."""
 
 _WITHOUT_EFFECT = {"workers": 0, "snapshot_minutes": 10.0, "device": "auto", "devices": "auto"} | {
     "stream": "local",
@@ -39,10 +41,21 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Version:
-    """What a result depends on besides parameters: digests of the code that trains and evaluates, and of the shards."""
+    """What a result depends on besides parameters: the code that trains and evaluates, and the shard sets.
+
+    Attributes:
+        code: a digest.
+        sets: names and digests of shard sets. Of a run those that it learned from or was evaluated on; rows of a table
+            may name different ones.
+    """
 
     code: str
-    data: str
+    sets: tuple[tuple[str, str], ...]
+
+    def agrees(self, other: "Version") -> bool:
+        """Whether the code is the same, and each set that both have."""
+        theirs = dict(other.sets)
+        return self.code == other.code and all(theirs.get(name, digest) == digest for name, digest in self.sets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +82,12 @@ def settings_of_run(params: Params) -> str:
     return settings_of(params, params.pretrain)
 
 
+def sets_of(params: TrainParams, pretrain: PretrainParams) -> list[str]:
+    """Names of the shard sets that a run learns from, the one that it is evaluated on first."""
+    before = [pretrain.dataset, *pretrain.mix] if pretrain.epochs else []
+    return list(dict.fromkeys([params.dataset, *params.mix, *before]))
+
+
 def locked_run(content: bytes) -> LockedRun | None:
     """What the results in a dvc.lock are of; None unless training and evaluation are there and belong together."""
     lock = _stages(content)
@@ -85,27 +104,32 @@ def locked_run(content: bytes) -> LockedRun | None:
     if any(needs[path] != digest for path, digest in makes.items() if path in needs):
         return None  # the evaluation is of another training than the one that is recorded beside it
     code = {path: digest for path, digest in needs.items() if path.endswith(".py")}
+    learning = [name for name in lock if name.split("@")[0] in _LEARNING]
+    shards = _hashes(lock, learning, "deps") | needs
     return LockedRun(
         settings=settings_of(params, before),
         seed=params.seed,
-        version=Version(_code_digest(code), needs.get(_shards(params), "")),
+        version=Version(
+            _code_digest(code), tuple((name, shards.get(_shards(name), "")) for name in sorted(sets_of(params, before)))
+        ),
         rows=makes.get(str(RESULTS / "training.csv"), ""),
     )
 
 
 def current_version(params: Params) -> Version:
-    """The code and the shards that a run has now.
+    """The code and the shard sets that a run has now, whichever of them it learns from.
 
     Raises:
         UserError: if the shard set is not in dvc.lock, so that no checkout could have it.
     """
-    lock = _stages(LOCK.read_bytes()) if LOCK.exists() else {}
-    digest = _hashes(lock, tuple(lock), "outs").get(_shards(params))
+    lock, own = _stages(LOCK.read_bytes()) if LOCK.exists() else {}, _shards(params.dataset)
+    digest = _hashes(lock, tuple(lock), "outs").get(own)
     if digest is None:
-        raise UserError(f"{_shards(params)} is not in {LOCK}; run `dvc repro shard`, then commit {LOCK} with git")
+        raise UserError(f"{own} is not in {LOCK}; run `dvc repro shard`, then commit {LOCK} with git")
+    sets = {path.stem: _md5(path) for path in Path(own).parent.glob("*.json")} | {params.dataset: digest}
     stages = _stages(_PIPELINE.read_bytes())
     code = {str(dep) for stage in _STAGES for dep in stages[stage]["deps"] if str(dep).endswith(".py")}
-    return Version(_code_digest({name: _md5(Path(name)) for name in code}), digest)
+    return Version(_code_digest({name: _md5(Path(name)) for name in code}), tuple(sorted(sets.items())))
 
 
 def _stages(content: bytes) -> dict[str, Any]:
@@ -116,14 +140,14 @@ def _stages(content: bytes) -> dict[str, Any]:
         return {}
 
 
-def _hashes(lock: Mapping[str, Any], stages: tuple[str, ...], kind: str) -> dict[str, str]:
+def _hashes(lock: Mapping[str, Any], stages: Iterable[str], kind: str) -> dict[str, str]:
     """Path to digest of what the stages need (`deps`) or make (`outs`)."""
     return {each["path"]: each.get("md5", "") for stage in stages for each in lock[stage].get(kind, [])}
 
 
-def _shards(params: TrainParams) -> str:
+def _shards(name: str) -> str:
     """The file that names the set, which is what training depends on (docs/decisions/060)."""
-    return f"{Paths(dataset=params.dataset).shards}.json"
+    return f"{Paths(dataset=name).shards}.json"
 
 
 def _code_digest(code: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from pipeline.store import work_store
 from train.tables.definition import Cell, Table
 from train.tables.experiments import DVC
 from train.tables.filled import Filled
-from train.tables.locked import Version, settings_of_run
+from train.tables.locked import Version, sets_of, settings_of_run
 
 TARGET = "evaluate"
 """The last stage whose results a table shows; reports and audits are not made for each run."""
@@ -31,7 +31,9 @@ TARGET = "evaluate"
 def experiment_name(table: Table, cell: Cell, seed: int, version: Version) -> str:
     """Readable, and the same for the same run: table, cell, seed, and a digest of all that determines the result."""
     words = re.sub(r"[^A-Za-z0-9.]+", "-", cell.name).strip("-.") or "run"
-    digest = digest_of(settings_of_run(table.params(cell, seed)), version.code, version.data)
+    params, sets = table.params(cell, seed), dict(version.sets)
+    digests = [sets.get(name, "") for name in sets_of(params, params.pretrain)]
+    digest = digest_of(settings_of_run(params), version.code, *digests)
     return f"{table.name}-{words}-s{seed}-{digest[:6]}"
 
 
@@ -111,9 +113,7 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 def _copied(params: Params) -> list[Path]:
     """What a checkout lacks: shard sets beside `dataset`, which are no outputs of this pipeline as it is set."""
-    before = [params.pretrain.dataset, *params.pretrain.mix] if params.pretrain.epochs else []
-    names = dict.fromkeys([*params.mix, *before])
-    return [Paths(dataset=name).shards for name in names if name != params.dataset]
+    return [Paths(dataset=name).shards for name in sets_of(params, params.pretrain) if name != params.dataset]
 
 
 def _check_starting_points(params: Params) -> None:
