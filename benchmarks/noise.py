@@ -7,10 +7,10 @@
     python benchmarks/noise.py --out docs/noise.csv --show --svg docs/images
 
 The size is that of tables/noise.yaml for `demo`, on the parameters of params.yaml; `--set` changes more, `--plain`
-trains as params.yaml says (docs/demo.md). A row an
-epoch is written when a run is finished, so that a study that was ended goes on where it stopped; several may write to
-one file. A run is a function of the shards and of what its rows name. It is the trainer's own loop without what
-`make noise-table` does around it: a checkout, weights, and snapshots of 400 MB after every epoch.
+trains as params.yaml says (docs/demo.md). A row an epoch is written when a run is finished, so that a study that was
+ended goes on where it stopped; several may write to one file. A run is a function of the shards and of what its rows
+name. It is the trainer's own loop without what `make noise-table` does around it: a checkout, weights, and snapshots of
+400 MB after every epoch.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Convolutions whose weights' gradient is a matrix product, for CPUs on which oneDNN's own is slow.
 
-Without AVX-512, oneDNN adds to the whole gradient once for each picture: 9.4 MB for 512 x 512 weights of 3 x 3,
+Without AVX-512, oneDNN seems to add to the whole gradient once for each picture: 9.4 MB for 512 x 512 weights of 3 x 3,
 however small the map. A product of the gradient and the windows under the kernel (im2col; Chellapilla et al. 2006,
 "High Performance Convolutional Neural Networks for Document Processing") does so once a piece of the batch. The
 forward pass and the gradient of the input are left to oneDNN (docs/decisions/034-matrix-gradients.md).
@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 LEAST_CHANNELS = 128
-"""Below so many input channels there is nothing to win."""
+"""Below so many input channels there is little to win."""
 
 PIECE_BYTES = 2**21
 """Windows that are laid out at once stay in the cache."""
@@ -32,7 +32,7 @@ class MatrixGradientConv2d(nn.Conv2d):
         return convolved
 
 
-def pays(layer: nn.Module) -> bool:
+def _pays(layer: nn.Module) -> bool:
     """Whether a layer is dense and has so many channels that its weights' gradient is worth computing so."""
     return (
         type(layer) is nn.Conv2d
@@ -47,7 +47,7 @@ def pays(layer: nn.Module) -> bool:
 def with_matrix_gradients(network: nn.Module) -> None:
     """Changes the layers for which it pays, in place; their names, weights and results stay as they are."""
     for layer in network.modules():
-        if pays(layer):
+        if _pays(layer):
             layer.__class__ = MatrixGradientConv2d
 
 
