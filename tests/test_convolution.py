@@ -101,13 +101,8 @@ def test_only_layers_for_which_it_pays_are_changed() -> None:
     assert [name for name, layer in kinds.items() if type(layer) is MatrixGradientConv2d] == ["many channels"]
 
 
-@pytest.mark.parametrize(
-    ("modern", "precision", "changed"), [(False, "float32", 33), (True, "float32", 0), (False, "bf16", 0)]
-)
-def test_it_is_for_float32_without_avx512(
-    modern: bool, precision: str, changed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("train.compute.has_bf16", lambda: modern)
+@pytest.mark.parametrize(("precision", "changed"), [("float32", 33), ("bf16", 0)])
+def test_it_is_for_float32_on_a_cpu(precision: str, changed: int) -> None:
     compute = Compute.choose(device="cpu", precision=precision)
     networks = compute.place(Networks("resnet18", networks=3, classes=7, seed=0))
     assert sum(type(layer) is MatrixGradientConv2d for layer in networks.modules()) == changed

@@ -63,12 +63,12 @@ class Compute:
     def place(self, networks: Networks) -> Networks:
         """The networks on their devices, in channels-last memory; the same place gives the same figures.
 
-        Processors that are not made for bf16 have no AVX-512 either: see `train.convolution`.
+        In float32 on a CPU weights' gradients are those of `train.convolution`.
         """
         for k, network in enumerate(networks.networks):
             device = self.devices[k % len(self.devices)]
             network.to(device).to(memory_format=torch.channels_last)
-            if device.type == "cpu" and self.half is None and not has_bf16():
+            if device.type == "cpu" and self.half is None:
                 with_matrix_gradients(network)
         return networks
 

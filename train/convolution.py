@@ -1,6 +1,6 @@
-"""Convolutions whose weights' gradient is a matrix product, for CPUs on which oneDNN's own is slow.
+"""Convolutions whose weights' gradient is a matrix product, for CPUs: oneDNN's own is slow on small maps.
 
-Without AVX-512, oneDNN seems to add to the whole gradient once for each picture: 9.4 MB for 512 x 512 weights of 3 x 3,
+Without AVX-512 oneDNN seems to add to the whole gradient once for each picture: 9.4 MB for 512 x 512 weights of 3 x 3,
 however small the map. A product of the gradient and the windows under the kernel (im2col; Chellapilla et al. 2006,
 "High Performance Convolutional Neural Networks for Document Processing") does so once a piece of the batch. The
 forward pass and the gradient of the input are left to oneDNN (docs/decisions/034-matrix-gradients.md).
