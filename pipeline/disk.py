@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+_ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -22,7 +23,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def ends_all(error: OSError) -> bool:
-    """Whether the disk is to blame and not the item that met it: there is no room, no permission, or it fails."""
+    """Whether the disk is to blame and not the item that met it: there is no room, or nothing may be written.
+
+    A file that cannot be read is its item's failure: a disk that fails everywhere soon has too many of them.
+    """
     return error.errno in _ENDS_ALL
 
 
@@ -41,6 +45,8 @@ def told(error: OSError) -> str | None:
         return f"{path}: larger than the file system, or your limit on the size of files (`ulimit -f`), permits"
     if error.errno == errno.EIO:
         return f"{path}: the disk fails to read or write it ({error.strerror}); see the system's log"
+    if error.errno in _NO_FOLDER:
+        return f"{path}: not a folder, but a file or a link that leads nowhere (is its disk mounted?); put it right"
     if error.errno in _REFUSED:
         return f"{path}: {error.strerror}; see to it that you may read and write there"
     return None

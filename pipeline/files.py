@@ -33,6 +33,21 @@ def digest_file(path: Path, kind: str = "sha256") -> str:
         return hashlib.file_digest(stream, kind).hexdigest()
 
 
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file and folder below one, at any depth. Links to folders are entered, after others; each folder once."""
+    entered: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        yield from (Path(here, name) for name in sorted((*folders, *names)))
+        new = []
+        for path in sorted((Path(here, name) for name in folders), key=lambda path: (path.is_symlink(), path)):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if (place := (status.st_dev, status.st_ino)) not in entered:
+                    entered.add(place)
+                    new.append(path.name)
+        folders[:] = new
+
+
 def digest_of(*parts: Any) -> str:
     """SHA-256 of JSON-able values, independent of the order of mapping keys."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -9,6 +9,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ CHANGE_COLUMNS = dict.fromkeys(COLUMNS, "string") | dict.fromkeys(
 KEEP, EXCLUDE, UNDO = "keep", "exclude", "undo"
 DECISIONS = (*CLASSES, KEEP, EXCLUDE, UNDO)
 
+_LINE_END = re.compile(r"\r+\n|\r")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 Stretch = tuple[str, int, int]
@@ -73,7 +75,7 @@ def read_overrides(path: Path, dataset: str | None) -> list[Override]:
         UserError: naming the line that is not one.
     """
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return []
     except UnicodeDecodeError:
@@ -118,19 +120,18 @@ def in_force(overrides: Iterable[Override]) -> dict[Stretch, Override]:
 
 
 def corrected(
-    trials: Sequence[Trial], overrides: Iterable[Override]
+    trials: Sequence[Trial], overrides: Iterable[Override], classes: int
 ) -> tuple[list[Trial], list[Dropped], list[Change]]:
     """Applies decisions to labels; where stretches overlap the later decision wins.
 
     A decision concerns the frames of its stretch that have the label it was made about: if the annotation has changed
-    since, they are left alone and counted as stale.
+    since, they are left alone and counted as stale. What becomes a class beyond the first `classes` is left out.
 
     Returns:
         The trials with corrected labels, what was excluded, and what each decision did.
     """
     by_name = {trial.name: trial for trial in trials}
     labels = {name: trial.labels.copy() for name, trial in by_name.items()}
-    excluded: dict[str, int] = {}
     changes = []
     for override in in_force(overrides).values():
         if override.trial not in by_name:
@@ -143,13 +144,15 @@ def corrected(
         before = own.copy()
         own[concerned] = _label(override)
         changes.append(Change(override=override, frames=int(np.count_nonzero(before != own)), stale=stale))
+    dropped = []
     for name, trial in by_name.items():
-        lost = np.count_nonzero((labels[name] == NO_LABEL) & (trial.labels != NO_LABEL))
-        excluded |= {name: int(lost)} if lost else {}
-    dropped = [
-        Dropped(trial=name, split=by_name[name].split, reason=Drop.EXCLUDED_BY_REVIEW, frames=frames)
-        for name, frames in excluded.items()
-    ]
+        lost = {
+            Drop.EXCLUDED_BY_REVIEW: (labels[name] == NO_LABEL) & (trial.labels != NO_LABEL),
+            Drop.CLASS_EXCLUDED: labels[name] >= classes,
+        }
+        labels[name][lost[Drop.CLASS_EXCLUDED]] = NO_LABEL
+        counts = {reason: int(np.count_nonzero(frames)) for reason, frames in lost.items()}
+        dropped += [Dropped(trial=name, split=trial.split, reason=r, frames=n) for r, n in counts.items() if n]
     return [replace(trial, labels=labels[trial.name]) for trial in trials], dropped, changes
 
 
@@ -174,7 +177,7 @@ def _label(override: Override) -> int:
 
 
 def _parsed(path: Path, text: str) -> Iterator[Override]:
-    for number, row in enumerate(csv.reader(io.StringIO(text.replace("\r\n", "\n"))), start=1):
+    for number, row in enumerate(csv.reader(io.StringIO(_LINE_END.sub("\n", text))), start=1):
         if not row or tuple(row) == COLUMNS:
             continue
         if row[0].startswith(_CONFLICT):

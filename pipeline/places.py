@@ -17,9 +17,12 @@ class Places:
     failure has a place.
     """
 
-    def __init__(self, times: Sequence[float]) -> None:
-        """Takes the container's time of each frame, sorted; empty if there are none."""
-        self._times = times
+    def __init__(self, times: Sequence[float], *, most: int | None = None) -> None:
+        """Takes the container's time of each frame, sorted, empty if there are none; and how many places are certain.
+
+        Without `most` that is for the times to tell.
+        """
+        self._times, self._most = times, most
         self._reliable = all(before < after for before, after in itertools.pairwise(times))
         self._next, self._failed = 0, False
 
@@ -33,7 +36,7 @@ class Places:
         if self._failed and self._reliable:
             index = bisect_left(self._times, time, lo=min(index, len(self._times)))
         self._reliable = self._reliable and index < len(self._times) and self._times[index] == time
-        if self._failed and not self._reliable:
+        if (self._failed and not self._reliable) or (self._most is not None and index >= self._most):
             return None
         self._next = index + 1
         return index

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline import tables
 from pipeline.alignment import AlignTask, TrialFrames
-from pipeline.contract import FRAME_COLUMNS, GIVING_LAYOUTS, Paths, escape
+from pipeline.contract import FRAME_COLUMNS, GIVING_LAYOUTS, Paths, UserError, escape
 from pipeline.extraction import ExtractTask
 from pipeline.faces import FrameSize
 from pipeline.marks import GIVEN_BOX, GIVEN_POINTS, PLACE_COLUMNS
@@ -64,7 +64,13 @@ def _places(rows: pd.DataFrame) -> dict[int, Place]:
 
 
 def align_tasks(params: Params, paths: Paths, frames: pd.DataFrame, videos: pd.DataFrame) -> list[AlignTask]:
-    """A task a video: its stored frames and the trials that annotate them."""
+    """A task a video: its stored frames and the trials that annotate them.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if frames.empty:
+        raise UserError(f"no video has a stored frame with a label: see {paths.mismatch}, and index.mismatch")
     trials: dict[str, list[TrialFrames]] = {}
     for _, group in frames.groupby("trial", observed=True):
         row = {column: str(group[column].iloc[0]) for column in ("video", "trial", "subject", "split")}

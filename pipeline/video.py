@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import containers
+from pipeline import containers, riff
 from pipeline.contract import UserError
 from pipeline.interlacing import may_be_interlaced
 from pipeline.places import Places, completed
@@ -137,8 +137,10 @@ def read_frames(
     """
     _check_interlacing(path)
     times = frame_times(path) if times is None else times
-    places, mirrored = Places(times), containers.display(path).mirrored
+    mirrored = containers.display(path).mirrored
     with _opened(path) as capture:
+        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        places = Places(times, most=riff.certain_frames(path, found=len(times), declared=declared))
         geometry, taken, failures = _Geometry.of(capture, mirrored=mirrored), 0, 0
         while failures <= max(_PATIENCE, len(times) - taken):
             taken += 1

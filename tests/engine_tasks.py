@@ -130,3 +130,7 @@ def kills_what_started_it(item: str) -> str:
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(3600)
     return dies(item)
+
+
+def cannot_be_read(item: str) -> None:
+    raise OSError(errno.EIO, "bad sector", f"data/{item}")

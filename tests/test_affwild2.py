@@ -185,6 +185,37 @@ def test_rows_are_never_taken_for_a_list_of_videos(tmp_path: Path) -> None:
     assert by_frame(only(found).labels) == {0: 1, 1: 2, 2: 1}
 
 
+def test_rows_without_a_video_are_no_list_of_videos_that_are_called_like_classes(tmp_path: Path) -> None:
+    found = raw_set(tmp_path, {"Train_Set/5": "1\n2\n-1\n", "Train_Set/gone": ROWS, "Train_Set/1": ROWS}, "1.mp4")
+    assert only(found).name == "1"
+    assert drops(found)["5", "train", "video_missing"] == drops(found)["gone", "train", "video_missing"] == 2
+
+
+def test_a_list_may_name_videos_that_are_called_like_numbers(tmp_path: Path) -> None:
+    found = raw_set(tmp_path, {"Train_Set/v": ROWS, "Test_Set/list": "105\n2\n"}, "v.mp4", "105.mp4", "2.mp4")
+    listed = [key for key in drops(found) if key[2] == "video_without_annotation"]
+    assert listed == [("105", "test", "video_without_annotation"), ("2", "test", "video_without_annotation")]
+
+
+def test_a_folder_of_videos_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/w.mp4").touch()
+    (tmp_path / "raw/videos").mkdir(parents=True)
+    (tmp_path / "raw/videos/batch3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    found = raw_set(tmp_path / "raw", {"Train_Set/v": ROWS, "Train_Set/w": ROWS}, "v.mp4")
+    assert {trial.name: trial.path.relative_to(tmp_path / "raw").as_posix() for trial in found.trials} == {
+        "v": "videos/batch1/v.mp4",
+        "w": "videos/batch3/w.mp4",
+    }
+
+
+def test_an_empty_file_does_not_hide_a_video_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "videos/batch2").mkdir(parents=True)
+    (tmp_path / "videos/batch2/v.mp4").write_bytes(b"video")
+    trial = only(raw_set(tmp_path, {"Train_Set/v": ROWS}, "v.avi"))
+    assert trial.path.name == "v.mp4" and "several videos named v; read v.mp4" in trial.note
+
+
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
 def test_an_accent_may_be_spelled_in_two_ways(tmp_path: Path, forms: tuple[str, str]) -> None:
     """Some systems decompose accents in file names, others compose them; the name in the tables is the same."""

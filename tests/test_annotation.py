@@ -83,10 +83,11 @@ def test_every_row_without_a_label_has_its_reason_and_keeps_its_place(tmp_path: 
         f"{HEADER}\n0\n-1\n3\n\n \n\t\n",
         f"{HEADER}\r\n0\r\n-1\r\n3\r\n",
         f"{HEADER}\r0\r-1\r3\r",
+        f"{HEADER}\r\r\n0\r\r\n-1\r\r\n3\r\r\n",
         f"{HEADER}  \n0 \n -1\t\n3\n",
         f"\ufeff{HEADER}\n0\n-1\n3\n",
     ],
-    ids=["no newline", "blank end", "CRLF", "CR", "blanks", "BOM"],
+    ids=["no newline", "blank end", "CRLF", "CR", "CRCRLF", "blanks", "BOM"],
 )
 def test_line_ends_blanks_and_marks_change_nothing(tmp_path: Path, content: str) -> None:
     assert labels(tmp_path, content) == ({0: 0, 2: 3}, {Drop.LABEL_IGNORED: 1}, 3)

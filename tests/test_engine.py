@@ -17,6 +17,7 @@ from pipeline.engine_params import EngineParams
 from tests.engine_tasks import (
     ITEMS,
     begun,
+    cannot_be_read,
     dies,
     fails_on_vowels,
     fills_the_disk,
@@ -149,6 +150,12 @@ def test_an_error_ends_at_once_what_is_still_under_way() -> None:
 def test_a_full_disk_ends_the_run_whatever_the_budget() -> None:
     with pytest.raises(UserError, match="no space left on the file system"):
         run(fills_the_disk, ["a"], workers=1, max_failures=5)
+
+
+def test_a_file_that_the_disk_cannot_read_is_its_items_failure() -> None:
+    tally = run(cannot_be_read, ["a", "b"], workers=1, max_failures=2)
+    said = [f"OSError: [Errno 5] bad sector: 'data/{item}'" for item in ("a", "b")]
+    assert [failure.reason for failure in tally.failures] == said
 
 
 def test_a_result_that_cannot_be_sent_is_that_items_failure() -> None:

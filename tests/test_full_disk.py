@@ -151,6 +151,24 @@ def test_a_limit_on_the_size_of_files_is_named(folder: Path) -> None:
     assert list((folder / "small").iterdir()) == []
 
 
+def test_a_command_that_the_disk_refuses_ends_in_one_line(folder: Path) -> None:
+    clip = ROOT / "data/demo/raw/videos/batch1/demo-014.mp4"
+    command = ["cct", "faces", str(clip), "--out", "found"]
+    done = run(["sh", "-c", 'ulimit -f 8; "$@"', "sh", *command], folder)
+    assert done.returncode == 1 and list(folder.glob("found*")) == []
+    assert re.fullmatch(r"cct: error: \S+: larger than .* \(`ulimit -f`\), permits", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr
+
+
+def test_a_link_to_a_disk_that_is_not_there_is_told(folder: Path) -> None:
+    (folder / "small").symlink_to("/nowhere/at/all")
+    (folder / "toy.py").write_text(FILLER)
+    done = run(["python", "toy.py"], folder)
+    assert done.returncode == 1
+    said = "small: not a folder, but a file or a link that leads nowhere (is its disk mounted?); put it right"
+    assert done.stderr == f"toy: error: {said}\n"
+
+
 @pytest.mark.parametrize("reason", ["Read-only file system", "Permission denied"])
 def test_a_store_that_cannot_be_written_stops_the_run_in_one_line(folder: Path, reason: str) -> None:
     """It is no failure of the video whose turn it is: under a budget for those, a run would leave out all of them."""

@@ -129,22 +129,38 @@ def test_git_merges_two_reviews(tmp_path: Path) -> None:
 def test_decisions_change_the_labels_they_were_made_about() -> None:
     before = trial(0, 0, 0, 4, 4, NO_LABEL, 0, 0)
     decisions = [override("Anger", 0, 2), override(EXCLUDE, 3, 4, "Happiness", 1), override("Fear", 6, 7, "Sadness", 2)]
-    (after,), dropped, changes = corrected([before], decisions)
+    (after,), dropped, changes = corrected([before], decisions, 8)
     assert after.labels.tolist() == [1, 1, 1, NO_LABEL, NO_LABEL, NO_LABEL, 0, 0]
     assert before.labels.tolist() == [0, 0, 0, 4, 4, NO_LABEL, 0, 0]
     assert [(each.reason, each.frames) for each in dropped] == [(Drop.EXCLUDED_BY_REVIEW, 2)]
     assert [(change.frames, change.stale) for change in changes] == [(3, 0), (2, 0), (0, 2)]
 
 
+def test_a_decision_for_a_class_that_is_left_out_leaves_out_its_frames() -> None:
+    decisions = [override("Other", 0, 1), override(EXCLUDE, 2, 2, minute=1)]
+    (after,), dropped, _ = corrected([trial(0, 0, 0, 0)], decisions, 7)
+    assert after.labels.tolist() == [NO_LABEL, NO_LABEL, NO_LABEL, 0]
+    assert {each.reason: each.frames for each in dropped} == {Drop.EXCLUDED_BY_REVIEW: 1, Drop.CLASS_EXCLUDED: 2}
+    assert corrected([trial(0, 0, 0, 0)], decisions, 8)[0][0].labels.tolist() == [7, 7, NO_LABEL, 0]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\r\r\n"])
+def test_a_spreadsheet_may_have_saved_them(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "overrides.csv"
+    lines = [",".join(COLUMNS), "demo,a,1,5,Fear,keep,me,2026-01-01", "demo,b,1,5,Fear,Anger,me,2026-01-02"]
+    path.write_bytes(b"\xef\xbb\xbf" + end.join([*lines, ""]).encode())
+    assert [each.trial for each in read_overrides(path, "demo")] == ["a", "b"]
+
+
 def test_the_latest_decision_holds_and_undo_takes_it_back() -> None:
     assert [each.decision for each in in_force([override("Anger"), override("Fear", minute=1)]).values()] == ["Fear"]
     assert not in_force([override("Anger"), override(UNDO, minute=1)])
     overlapping = [override("Anger", 0, 3), override(KEEP, 2, 5, minute=1)]
-    assert corrected([trial(0, 0, 0, 0, 0, 0)], overlapping)[0][0].labels.tolist() == [1, 1, 0, 0, 0, 0]
+    assert corrected([trial(0, 0, 0, 0, 0, 0)], overlapping, 8)[0][0].labels.tolist() == [1, 1, 0, 0, 0, 0]
 
 
 def test_a_trial_that_is_gone_is_counted_as_stale() -> None:
-    trials, dropped, (change,) = corrected([], [override("Anger")])
+    trials, dropped, (change,) = corrected([], [override("Anger")], 8)
     assert (trials, dropped, change.frames, change.stale) == ([], [], 0, 4)
 
 
@@ -160,7 +176,7 @@ def test_corrections_agree_with_a_frame_by_frame_reading(made: list[tuple[int, i
         else:
             named = {KEEP: 0, EXCLUDE: NO_LABEL} | {name: index for index, name in enumerate(CLASSES)}
             expected.append(named[own[-1].decision])
-    assert corrected([trial(*labels)], decisions)[0][0].labels.tolist() == expected
+    assert corrected([trial(*labels)], decisions, 8)[0][0].labels.tolist() == expected
 
 
 def test_moments_are_in_order_as_text() -> None:

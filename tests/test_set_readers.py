@@ -1,5 +1,6 @@
 """Readers of the sets of pictures: labels by name, votes, and what is said when a set is not as it should be."""
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.contract import CLASSES, Drop, UserError
 from pipeline.datasets import affectnet, affwild2, cropped, ferplus, pickled, rafdb
-from pipeline.datasets.affect import Tracks, read_affect, read_units, with_affect
+from pipeline.datasets.affect import Tracks, beside, read_affect, read_units, with_affect
 from pipeline.datasets.base import Trial, told
 from pipeline.datasets.labels import class_of
 from pipeline.datasets.stills import Entry, stretches
@@ -166,6 +167,40 @@ def test_valence_arousal_and_units_by_row(tmp_path: Path) -> None:
     units, rows = read_units(tmp_path / "au.txt", 2)
     assert units["action_units"].tolist() == ["AU1=1 AU2=0", None] and rows == 3
     assert read_units(tmp_path / "au.txt", 4)[0]["action_units"].tolist() == ["AU1=1 AU2=0", None, None, None]
+
+
+@pytest.mark.parametrize("end", ["\r\r\n", "\r", "\n\f"])
+def test_line_ends_move_no_valence(tmp_path: Path, end: str) -> None:
+    write(tmp_path, {"va.txt": end.join(["valence,arousal", "0.1,0.1", "0.2,0.2", ""])})
+    assert read_affect(tmp_path / "va.txt", 3)[0]["valence"][:2].tolist() == [0.1, 0.2]
+
+
+def test_other_annotations_are_found_however_an_accent_is_spelled(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "José")
+    write(tmp_path, {f"VA_Set/Train_Set/{name}.txt": "", f"AU_Set/Train_Set/{name}.txt": "", "EXPR_Set/x": ""})
+    found = beside(tmp_path / "EXPR_Set", ["Train_Set"])
+    assert list(found.affect) == list(found.units) == ["José"]
+
+
+def test_crops_are_found_however_an_accent_is_spelled(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "José")
+    rows = f"{','.join(CLASSES)}\n0\n"
+    write(tmp_path, {f"EXPR_Set/Train_Set/{name}.txt": rows, f"cropped_aligned/{name}/00001.jpg": ""})
+    (trial,) = cropped.read(tmp_path, tmp_path, 7).trials
+    assert trial.name == "José" and (tmp_path / trial.pictures.names[0]).is_file()
+
+
+def test_landmarks_at_one_place_are_none(tmp_path: Path) -> None:
+    landmarks = {"1/a.jpg": ";".join(["7"] * 136), "1/b.jpg": ";".join(map(str, range(136)))}
+    lines = [f"{name},1,1,9,9,{points},0,0,0\n" for name, points in landmarks.items()]
+    write(tmp_path, {"training.csv": "".join(lines), **dict.fromkeys(landmarks, "")})
+    (trial,) = affectnet.read(tmp_path, tmp_path, 7).trials
+    assert np.isfinite(trial.pictures.points).all(axis=(1, 2)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), 0.5, 10**400])
+def test_any_number_in_a_pickle_has_an_answer(value: float) -> None:
+    assert pickled._label(value, 7) in (Drop.LABEL_UNREADABLE, Drop.LABEL_OUT_OF_RANGE)
 
 
 def test_other_annotations_that_cannot_be_read_are_noted(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The console command `cct`: what is not a DVC stage."""
 
 import sys
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import typer
 
+from pipeline import disk
 from pipeline.contract import UserError
 from train.lazily import LazyGroup, Place
 
@@ -57,9 +58,18 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        for line in str(error).splitlines():
-            print(f"cct: error: {line}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        line = disk.told(error)
+        if line is None:
+            raise
+        _fail(line)
+
+
+def _fail(lines: str) -> NoReturn:
+    for line in lines.splitlines():
+        print(f"cct: error: {line}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.contract import UserError
-from pipeline.datasets.annotation import read_text
-from pipeline.datasets.base import Trial
+from pipeline.datasets.annotation import lines_of, read_text
+from pipeline.datasets.base import Trial, one_spelling
 from pipeline.marks import ACTION_UNITS
 
 VA_ROOTS = ("VA_Set", "VA_Estimation_Challenge")
@@ -49,7 +49,7 @@ def _files(folder: Path, roots: Sequence[str], split_folders: Sequence[str]) -> 
     if len(found) > 1:
         raise UserError(f"index.annotations: several sets, keep one of {', '.join(map(str, found))}")
     paths = [path for root in found for name in split_folders for path in sorted((root / name).glob("*.txt"))]
-    return {path.stem: path for path in reversed(paths)}
+    return {one_spelling(path.stem): path for path in reversed(paths)}
 
 
 def with_affect(trial: Trial, tracks: Tracks) -> Trial:
@@ -118,5 +118,5 @@ def told_units(numbers: Sequence[int], values: Sequence[str]) -> str | None:
 
 def _table(path: Path) -> tuple[list[str], list[str]]:
     text, _ = read_text(path)
-    header, *lines = text.rstrip().splitlines() or [""]
-    return header.split(","), [line.strip() for line in lines]
+    header, *lines = lines_of(text) or [""]
+    return header.split(","), lines

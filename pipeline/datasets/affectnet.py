@@ -168,11 +168,12 @@ def _scalar(path: Path, kind: Callable[[Any], float]) -> float:
 
 
 def _points(numbers: Sequence[float]) -> NDArray[np.float64] | None:
-    """Five of 68 landmarks; None if they are others, unknown (-2) or not all finite."""
+    """Five of 68 landmarks; None if they are others, unknown (-2), not all finite, or all at one place."""
     landmarks = np.array(numbers, dtype=np.float64)
     if landmarks.size != 136 or not np.isfinite(landmarks).all() or (landmarks == -2).all():
         return None
-    return five_points(landmarks.reshape(68, 2))
+    points = five_points(landmarks.reshape(68, 2))
+    return points if np.ptp(points, axis=0).any() else None
 
 
 def _entry(

@@ -1,6 +1,5 @@
 """Aff-Wild2's expression annotations (2020 to today) beside its videos: folders as they are found in the wild."""
 
-import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +8,10 @@ import numpy as np
 
 from pipeline.contract import SUBJECTS, Drop, UserError
 from pipeline.datasets import affect
-from pipeline.datasets.annotation import read_annotation, read_text
-from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial
+from pipeline.datasets.annotation import are_rows, lines_of, read_annotation, read_text
+from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial, one_spelling
 from pipeline.datasets.leakage import keep_one_split
+from pipeline.files import walk
 
 ROOTS = ("EXPR_Set", "EXPR_Recognition_Challenge", "EXPR_Classification_Challenge")
 SPLIT_FOLDERS = {
@@ -24,11 +24,11 @@ SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".wmv", ".mpg")
 
 
 def find_videos(raw: Path) -> dict[str, list[Path]]:
-    """Videos by name. What is called like a video and is no file comes last, and is refused when it is opened."""
-    found = sorted(path for path in raw.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """Videos by name. What is called like a video and is empty or no file comes last, and is refused when opened."""
+    found = sorted(path for path in walk(raw) if path.suffix.lower() in SUFFIXES)
     videos: dict[str, list[Path]] = {}
-    for path in sorted(found, key=lambda path: not path.is_file()):
-        videos.setdefault(_name(path.stem), []).append(path)
+    for path in sorted(found, key=lambda path: not (path.is_file() and path.stat().st_size)):
+        videos.setdefault(one_spelling(path.stem), []).append(path)
     return videos
 
 
@@ -57,7 +57,7 @@ def read(
                 if match := _video_of(name, videos):
                     listed[match[0]] = split
                 else:
-                    detail = f"{_name(path.name)} lists {name}, but no such video is under index.raw"
+                    detail = f"{one_spelling(path.name)} lists {name}, but no such video is under index.raw"
                     found.dropped.append(Dropped(trial=name, split=split, reason=Drop.VIDEO_MISSING, detail=detail))
             if not names:
                 _add_trial(found, path, split, videos, classes)
@@ -76,7 +76,7 @@ def _annotation_root(annotations: Path) -> Path:
         raise UserError(f"index.annotations: no folder {annotations}; it must hold one of {', '.join(ROOTS)}")
     if annotations.name in ROOTS:
         return annotations
-    found = sorted(path for name in ROOTS for path in annotations.rglob(name) if path.is_dir())
+    found = sorted(path for path in walk(annotations) if path.name in ROOTS and path.is_dir())
     if not found:
         raise UserError(f"index.annotations: {annotations} holds none of {', '.join(ROOTS)}")
     if len(found) > 1:
@@ -91,20 +91,17 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _name(text: str) -> str:
-    """One spelling of a name: accents composed (systems differ in that), bytes that are not UTF-8 as `\\xNN`."""
-    return unicodedata.normalize("NFC", os.fsencode(text).decode(errors="backslashreplace"))
-
-
 def _name_list(path: Path, videos: dict[str, list[Path]]) -> list[str]:
     """The names in a file like `test_set.txt`, which lists videos; none if the file is an annotation."""
-    if _video_of(_name(path.stem), videos):
+    if _video_of(one_spelling(path.stem), videos):
         return []
     try:
         text, _ = read_text(path)
     except UserError:
         return []
-    lines = [_name(line.strip()) for line in text.splitlines() if line.strip()]
+    lines = [one_spelling(line) for line in lines_of(text) if line]
+    if are_rows(lines):
+        return []
     return lines if any(_video_of(name, videos) for name in lines) else []
 
 
@@ -120,10 +117,12 @@ def _video_of(trial: str, videos: dict[str, list[Path]]) -> tuple[str, str] | No
 
 
 def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Path]], classes: int) -> None:
-    name = _name(path.stem)
+    name = one_spelling(path.stem)
 
     def drop(reason: Drop, *, frames: int = 0, detail: str = "") -> None:
-        found.dropped.append(Dropped(trial=name, split=split, reason=reason, frames=frames, detail=_name(detail)))
+        found.dropped.append(
+            Dropped(trial=name, split=split, reason=reason, frames=frames, detail=one_spelling(detail))
+        )
 
     try:
         annotation = read_annotation(path, classes)
@@ -159,7 +158,7 @@ def _add_trial(found: RawSet, path: Path, split: str, videos: dict[str, list[Pat
 
 def _unusable(found: RawSet, name: str, split: str, source: Path) -> tuple[Drop, str] | None:
     """Why an annotation that was read, and whose video is there, is no trial; or nothing."""
-    if _name(str(source)) != unicodedata.normalize("NFC", str(source)):
+    if one_spelling(str(source)) != unicodedata.normalize("NFC", str(source)):
         return Drop.VIDEO_UNREADABLE, "the bytes of its path are not UTF-8; rename it and its annotation"
     if any(trial.name == name and trial.split == split for trial in found.trials):
         return Drop.ANNOTATION_UNREADABLE, "another file has this name too, spelled with other bytes"

@@ -1,9 +1,9 @@
 """One file of expression annotations: a header line of class names, then one integer a frame."""
 
 import codecs
-import io
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ IGNORE = -1
 
 _CLASS_OF = {name.lower(): index for index, name in enumerate(CLASSES)}
 _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+_LINE_END = re.compile(r"\r+\n|\r|\n")
+"""`\\r\\r\\n` is what text mode makes of CRLF on Windows."""
 _MOST_BYTES = 1 << 24
 """More than two days of video have rows."""
 
@@ -32,14 +34,14 @@ class Annotation:
 def read_annotation(path: Path, classes: int) -> Annotation:
     """Reads a header line of class names, then one integer a frame; −1 means ignore.
 
-    Tolerates CRLF, blanks, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is assumed) and
-    bytes that are not UTF-8, and says so.
+    Tolerates CRLF, CR, CRCRLF, blanks, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is
+    assumed) and bytes that are not UTF-8, and says so.
 
     Raises:
         UserError: if the file cannot be read, has no row, or names a class that is not one of `CLASSES`.
     """
     text, note = read_text(path)
-    lines = [line.strip() for line in io.StringIO(text.rstrip(), newline=None)]
+    lines = lines_of(text)
     order: list[int] | None = None
     if lines and _as_int(lines[0]) is None:
         order = _header_order(path, lines.pop(0))
@@ -77,6 +79,19 @@ def read_text(path: Path) -> tuple[str, str]:
         return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
         return content.decode("latin-1"), "not UTF-8, read as Latin-1"
+
+
+def lines_of(text: str) -> list[str]:
+    """Its rows without blanks around them; blank ones at the end are none, one in between is a row."""
+    stripped = text.rstrip()
+    return [line.strip() for line in _LINE_END.split(stripped)] if stripped else []
+
+
+def are_rows(lines: Sequence[str]) -> bool:
+    """Whether lines look like an annotation: a header of class names first, or nothing but numbers of classes."""
+    if lines and {name.strip().lower() for name in lines[0].split(",")} <= _CLASS_OF.keys():
+        return True
+    return all(_as_int(line) in range(IGNORE, len(CLASSES)) for line in set(lines))
 
 
 def _as_int(text: str) -> int | None:

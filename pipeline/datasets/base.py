@@ -1,5 +1,7 @@
 """What every layout reader returns."""
 
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +88,11 @@ class RawSet:
 
     trials: list[Trial] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+
+
+def one_spelling(text: str) -> str:
+    """Of a name: accents composed (systems differ in that), bytes that are not UTF-8 as `\\xNN`."""
+    return unicodedata.normalize("NFC", os.fsencode(text).decode(errors="backslashreplace"))
 
 
 def told(details: Iterable[str]) -> str:

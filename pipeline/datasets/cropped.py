@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.contract import SUBJECTS, Drop, UserError
 from pipeline.datasets import affwild2
-from pipeline.datasets.base import Dropped, Pictures, RawSet, Trial
+from pipeline.datasets.base import Dropped, Pictures, RawSet, Trial, one_spelling
 from pipeline.datasets.leakage import keep_one_split
 
 _PICTURE = re.compile(r"([0-9]{5,7})\.jpg")
@@ -37,7 +37,7 @@ def read(raw: Path, annotations: Path, classes: int) -> RawSet:
 def picture_folders(raw: Path) -> dict[str, list[Path]]:
     """Folders of pictures by name, in `cropped_aligned` if there is one."""
     root = raw / _FOLDER if (raw / _FOLDER).is_dir() else raw
-    folders = {folder.name: [folder] for folder in sorted(root.iterdir()) if folder.is_dir()}
+    folders = {one_spelling(folder.name): [folder] for folder in sorted(root.iterdir()) if folder.is_dir()}
     if not folders:
         raise UserError(f"{root}: no folder with pictures; expected {_FOLDER}/NAME/00001.jpg")
     return folders

@@ -123,7 +123,7 @@ def _trial(name: str, split: str, path: Path, items: Sequence[tuple[int, Any]], 
 
 def _label(value: Any, classes: int) -> int | Drop:
     (value,) = value if isinstance(value, list) and len(value) == 1 else (value,)
-    if type(value) not in (int, float) or value != value or value != int(value):
+    if type(value) not in (int, float) or (type(value) is float and not value.is_integer()):
         return Drop.LABEL_UNREADABLE
     if value == _IGNORE:
         return Drop.LABEL_IGNORED

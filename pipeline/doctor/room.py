@@ -14,6 +14,7 @@ import cv2
 
 from pipeline import disk, tables
 from pipeline.contract import STILL_LAYOUTS, Paths
+from pipeline.files import walk
 from pipeline.findings import Finding, fail, ok, warn
 from pipeline.params import Params
 from pipeline.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -127,7 +128,7 @@ def _indexed(paths: Paths, params: Params) -> Volume:
 def _looked_at(raw: Path, params: Params) -> Volume | None:
     """From the headers of a few videos spread over the set, as if every frame had a label; or from its pictures."""
     suffixes = PICTURE_SUFFIXES if params.index.layout in STILL_LAYOUTS else VIDEO_SUFFIXES
-    found = sorted(path for path in raw.rglob("*") if path.suffix.lower() in suffixes)
+    found = sorted(path for path in walk(raw) if path.suffix.lower() in suffixes)
     if params.index.layout in STILL_LAYOUTS:
         pixels = sum(path.stat().st_size for path in found) / _FRAME_BYTES_A_PIXEL
         return Volume(frames=len(found), pixels=pixels, faces=len(found), source="its pictures") if found else None

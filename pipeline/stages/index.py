@@ -32,7 +32,7 @@ def build_index(params: Params) -> None:
     )
     examined = tally.results
     kept, dropped = _fitting([trial for trial in found.trials if trial.video in examined], examined)
-    kept, excluded, changes = corrected(kept, read_overrides(OVERRIDES, params.dataset))
+    kept, excluded, changes = corrected(kept, read_overrides(OVERRIDES, params.dataset), params.index.classes)
     if changes:
         print(f"index: {told(changes)}", flush=True)
     dropped += found.dropped + excluded + _unreadable(found.trials, tally)
@@ -68,7 +68,7 @@ def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Drop
             split=trial.split,
             reason=failures[trial.video].drop(Drop.VIDEO_UNREADABLE),
             frames=trial.labelled,
-            detail=failures[trial.video].reason,
+            detail="; ".join(filter(None, [failures[trial.video].reason, trial.note])),
         )
         for trial in trials
         if trial.video in failures

@@ -150,7 +150,7 @@ def _counts(path: Path) -> dict[str, int]:
 def _counted(folder: Path, trials: Sequence[str]) -> dict[str, int]:
     """Decodes every video that a trial needs, to its end: declared counts are not to be trusted."""
     silence_decoder()
-    found = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
+    found = {path.stem: path for path in sorted(files.walk(folder)) if path.suffix.lower() in VIDEO_SUFFIXES}
     if not found:
         what = "holds no video" if folder.is_dir() else "not found"
         raise UserError(f"--videos {folder} {what}; give the folder of the test videos, or videos.csv of `cct predict`")
