@@ -6,11 +6,19 @@ import os
 import select
 import signal
 import threading
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.contract import UserError
 
 _PR_SET_PDEATHSIG = 1
+_GRACE_S = 0.2
+"""Until a signal that went to all processes of a job has reached this one too."""
+
+_asked: tuple[int, frozenset[int]] | None = None
+"""Where the numbers of signals can be read as they come, and which of them ask to end."""
+
 _MARK = b"DVC_STAGE="
 """Begins a line of the environment that DVC gives to what it starts, and has not itself."""
 
@@ -31,8 +39,8 @@ def die_with_parent(parent: int | None = None) -> None:
         os._exit(1)
 
 
-def die_with_dvc() -> None:
-    """Ends this process when the DVC that started it ends. No effect if none did.
+def die_with_dvc() -> bool:
+    """Ends this process when the DVC that started it ends, but see `ends_by_itself`; whether one did and is followed.
 
     DVC runs stages through the user's shell, which stays in between if it is one that does not replace itself by the
     command: that the stage's parent lives says nothing.
@@ -41,14 +49,27 @@ def die_with_dvc() -> None:
         UserError: if DVC has ended already.
     """
     if "DVC_STAGE" not in os.environ or not hasattr(os, "pidfd_open"):
-        return
+        return False
     try:
         descriptor = os.pidfd_open(_dvc())
     except (ProcessLookupError, FileNotFoundError):
         raise UserError("DVC ended while it started this stage; run `dvc repro` again") from None
     except OSError:
-        return
+        return False
     threading.Thread(target=_follow, args=(descriptor,), daemon=True).start()
+    return True
+
+
+def ends_by_itself(asked_by: Collection[int]) -> None:
+    """Once one of these signals has come, DVC's end does not matter any more: this process saves its work and ends.
+
+    The signal counts when it arrives, even if Python is in the midst of a long operation.
+    """
+    global _asked
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    _asked = (reading, frozenset(asked_by))
 
 
 def _dvc() -> int:
@@ -78,4 +99,13 @@ def _follow(descriptor: int) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     poll.poll()
-    os.kill(os.getpid(), signal.SIGKILL)
+    if not _is_asked_to_end():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_asked_to_end() -> bool:
+    until_s = time.monotonic() + _GRACE_S
+    while _asked and select.select([_asked[0]], [], [], max(0.0, until_s - time.monotonic()))[0]:
+        if _asked[1] & set(os.read(_asked[0], 1024)):
+            return True
+    return False

@@ -54,8 +54,8 @@ def run_stage(
     _help(name, body)
     try:
         _catch_signals()
-        die_with_parent()
-        die_with_dvc()
+        if not die_with_dvc():
+            die_with_parent()
         params = load_params()
         busy = f"another run of stage {name} is still working in this folder; wait for it or end it"
         lock = exclusive_lock(LOCKS / f"{name}.lock", busy=busy) if alone else contextlib.nullcontext()

@@ -58,7 +58,7 @@ class TrainParams(Group):
     noise_unit: Literal["frame", "segment", "video"]
     noise_matrix: str | None
     noise_list: str | None
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
     precision: Literal["float32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
     devices: Literal["auto"] | Count

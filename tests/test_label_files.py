@@ -74,6 +74,12 @@ def test_absent_files_are_named(tmp_path: Path) -> None:
         read_matrix(tmp_path / "absent.csv", 3)
 
 
+def test_folders_are_no_files_of_labels(tmp_path: Path) -> None:
+    for read in (lambda: read_labels(tmp_path, KEYS, 3), lambda: read_matrix(tmp_path, 3)):
+        with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+            read()
+
+
 def test_training_is_given_what_the_parameters_ask_for(tmp_path: Path) -> None:
     samples = pd.DataFrame({"key": KEYS, "trial": "a", "frame_index": [1, 2, 1], "label": [0, 1, 2]})
     path = write(tmp_path, "key,label\na_000002,2\n")

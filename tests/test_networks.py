@@ -238,6 +238,12 @@ def test_a_tensor_of_another_shape_does_not_match(network: nn.Module, tmp_path: 
     assert torch.equal(network.get_parameter("conv1.weight"), own)
 
 
+@pytest.mark.parametrize("name", ["model", "model_state_dict"])
+def test_weights_of_a_training_are_found_in_its_checkpoint(network: nn.Module, tmp_path: Path, name: str) -> None:
+    torch.save({name: under("module.", SAVED[0]), "epoch": 3, "optimizer": {"lr": 0.1}}, tmp_path / "a.pth")
+    assert load_backbone(network, tmp_path / "a.pth", index=2).matched == 100
+
+
 def deeper() -> State:
     return small("resnet34").state_dict()
 
@@ -252,6 +258,8 @@ def deeper() -> State:
         (lambda: ours(SAVED[:1]), "holds 1 networks and none for network 3"),
         (lambda: SAVED[0] | {"bn1.bias": 0.5}, "'bn1.bias' is a float, not a tensor"),
         (lambda: {"state_dict": [1, 2]}, "holds a list, not a state dict"),
+        (lambda: SAVED[0] | {"bn1.bias": torch.full_like(SAVED[0]["bn1.bias"], torch.nan)}, "bn1.bias holds numbers"),
+        (lambda: {key: value.to(torch.int8) for key, value in SAVED[0].items()}, r"matches 0\.0%"),
         (lambda: torch.zeros(3), "holds a Tensor, not a state dict"),
     ],
 )

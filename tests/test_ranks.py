@@ -158,6 +158,14 @@ def test_a_rank_that_dies_ends_all_with_one_line_and_the_next_run_goes_on(tmp_pa
 
 
 @pytest.mark.slow
+def test_a_rank_may_have_nothing_to_validate(tmp_path: Path) -> None:
+    folder = training_folder(tmp_path / "run", {"train": 6, "val": 1}, epochs=1, devices=2)
+    output, _ = (process := stage_process(folder)).communicate()
+    assert process.returncode == 0 and "Warning" not in output, output
+    assert result(folder)
+
+
+@pytest.mark.slow
 def test_what_all_ranks_say_is_told_once(tmp_path: Path) -> None:
     folder = training_folder(tmp_path / "run", {"train": 8, "val": 5}, devices=2, init="absent.pth")
     process = stage_process(folder)

@@ -1,9 +1,14 @@
 """Snapshots, and runs that go on from them: the same bits as if nothing had happened."""
 
+import json
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +21,7 @@ from pipeline.stage import SignalledError
 from pipeline.store import WorkStore
 from tests.shard_sets import params, write_shard_set
 from tests.test_fit import LIGHT
-from tests.training_runs import result, snapshots, stage_process, training_folder
+from tests.training_runs import ROOT, result, snapshots, stage_process, training_folder
 from train.fit import fit
 from train.interruption import Interruption
 from train.run import effective_frequencies, prepare, run_key
@@ -177,6 +182,62 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path: Path, workers: int) ->
     assert process.returncode == 0
     assert result(folder) == expected
     assert not snapshots(folder)
+
+
+DVC_STAGE = {"stages": {"train": {"cmd": "python -m train.stages.train"}}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_the_batch_script_of_the_documentation_saves_in_time(tmp_path: Path, number: signal.Signals) -> None:
+    """SLURM sends USR1 to the script alone (B:USR1), and TERM to every process of a job that is cancelled."""
+    folder = training_folder(tmp_path / "run", {"train": 300, "val": 8}, epochs=1, workers=1, snapshot_minutes=0.005)
+    (folder / "dvc.yaml").write_text(json.dumps(DVC_STAGE))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    page = (ROOT / "docs/outputs.md").read_text()
+    (script,) = re.findall(r"(#!/bin/bash\n.*?)\n\n[^ ]", page, re.DOTALL)
+    (folder / "job.sh").write_text(textwrap.dedent(f"    {script}\n"))
+    process = stage_process(folder, "bash", "job.sh")
+    while not snapshots(folder):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    if number == signal.SIGUSR1:
+        process.send_signal(number)
+    else:
+        os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert output.count("train: asked to end") == output.count("train: saved after batch") == 1, output
+    process = stage_process(folder, "bash", "job.sh")
+    output, _ = process.communicate(timeout=120)
+    assert "train: goes on after batch" in output and result(folder), output
+
+
+def test_a_second_signal_counts_if_it_is_not_the_echo_of_the_first() -> None:
+    code = (
+        "import os, signal, time\n"
+        "from train.interruption import Interruption\n"
+        "with Interruption().awaited():\n"
+        "    for pause in (0, 0.1, 1.1):\n"
+        "        time.sleep(pause)\n"
+        "        print('sent', flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGTERM and done.stdout == "sent\n" * 3
+    assert done.stderr.count("train: asked to end") == 1
+
+
+def test_damaged_best_weights_do_not_stay_in_the_way(kept: Snapshots) -> None:
+    kept.save_best(0, b"good weights")
+    kept.save(at(1, 0, best=0.5), {})
+    (weights,) = kept.store.path(KIND, kept.run).parent.glob(f"{kept.run}-best*/best.safetensors")
+    times = weights.stat()
+    weights.chmod(0o644)
+    weights.write_bytes(b"gooD weights")
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert kept.newest() is None
+    kept.save_best(0, b"good weights")
+    assert weights.read_bytes() == b"good weights"
 
 
 @pytest.mark.slow

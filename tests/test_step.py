@@ -86,6 +86,19 @@ def batch(samples: int = 12, epoch: int = 12) -> tuple[Tensor, Given]:
     return pictures, Given(labels_b=labels, positions_b=torch.arange(samples), epoch=epoch)
 
 
+def test_memories_are_updated_by_the_parameters_that_the_losses_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks, method = Plain(1), built("scn")
+    student, seen = learner(networks, method), []
+
+    def parameters() -> list[Tensor]:
+        return [p.detach().clone() for p in (*networks.parameters(), *method.parameters())]
+
+    before = parameters()
+    monkeypatch.setattr(method, "observe", lambda *_: seen.append(all(map(torch.equal, parameters(), before))))
+    learn(student, *batch())
+    assert seen == [True] and not all(map(torch.equal, parameters(), before))
+
+
 @pytest.mark.parametrize("micro_batch", [1, 5, 12])
 @pytest.mark.parametrize("name", METHODS)
 def test_pieces_of_a_batch_teach_what_the_whole_teaches(name: str, micro_batch: int) -> None:

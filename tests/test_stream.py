@@ -1,5 +1,7 @@
 """Order and batches: every sample exactly once, a function of (seed, epoch), whatever the number of workers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.contract import UserError
 from pipeline.files import digest_of
 from pipeline.shards.reading import ShardReader
 from tests.shard_sets import write_shard_set
+from tests.training_runs import ROOT
 from train.augment import Augment, resize
 from train.ranks import Ranks
 from train.stream import Batch, Faces, Stream, epoch_order, epoch_windows, oversampled, split_batches
@@ -113,6 +117,12 @@ def shard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shard_set(tmp_path_factory.mktemp("set"), {"train": 40, "val": 12})
 
 
+def a_stream(folder: Path, *, workers: int) -> Stream:
+    reader = ShardReader(folder, "train")
+    labels = reader.samples["label"].to_numpy(np.int64)
+    return Stream(Faces(reader=reader, labels=labels, image_size=48, seed=5), workers=workers)
+
+
 def batches(folder: Path, *, workers: int, epoch: int, augment: bool = True) -> list[Batch]:
     reader = ShardReader(folder, "train")
     labels = reader.samples["label"].to_numpy(np.int64)
@@ -134,6 +144,38 @@ def test_workers_never_change_what_comes_out(shard_set: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, workers: int) -> None:
+    folder = write_shard_set(tmp_path / "set", {"train": 12, "val": 2})
+    stream = a_stream(folder, workers=workers)
+    next(folder.glob("train-*.tar")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"train-0000\d\d\.tar") as caught:
+        list(stream.batches(0, [np.arange(12)]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_killed_loader_process_is_told_in_one_line(shard_set: Path) -> None:
+    code = (
+        "import sys, psutil, numpy as np\n"
+        "from pathlib import Path\n"
+        "from pipeline.contract import UserError\n"
+        "from tests.test_stream import a_stream\n"
+        "from train.loader_processes import telling_lost_ones\n"
+        "stream = a_stream(Path(sys.argv[1]), workers=1)\n"
+        "try:\n"
+        "    with telling_lost_ones():\n"
+        "        for number, batch in enumerate(stream.batches(0, [np.arange(9)] * 50)):\n"
+        "            if number == 1:\n"
+        "                psutil.Process().children()[0].kill()\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(shard_set)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout.startswith("a process that decodes pictures was killed (out of memory?)"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_more_workers_than_shards_and_empty_shares_lose_nothing(tmp_path: Path) -> None:
     reader = ShardReader(write_shard_set(tmp_path, {"train": 7, "val": 1}), "train")
     labels = reader.samples["label"].to_numpy(np.int64)

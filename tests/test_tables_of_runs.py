@@ -164,6 +164,10 @@ def test_figure_3_is_equation_4() -> None:
     expected = [0.9 * math.exp(-4 * (1 - epoch / 14) ** 2) for epoch in (0, 2, 4, 5, 7)]
     assert row == "| β = 4 | " + " | ".join(f"{value:.3f}" for value in expected) + " |"
     assert svg.count("<path") == 2 * 8  # a line and its place in the legend
+    table = build_table("table4")
+    falling, _ = figure3(replace(table, base=table.base | {"compat": "original", "rampup": 4}))
+    row = next(line for line in falling.splitlines() if line.startswith("| β = 4 |"))
+    assert row.endswith(f"| {0.9 * math.exp(-4 * (1 - 7 / 4) ** 2):.3f} |")
     assert ramp_up(7, beta=4, lambda_max=0.9, rampup=14, after_rampup="hold") == pytest.approx(expected[-1])
 
 

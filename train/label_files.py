@@ -106,6 +106,8 @@ def read_matrix(path: Path, classes: int) -> NDArray[np.float64]:
         matrix = np.loadtxt(path, delimiter=",", ndmin=2)
     except FileNotFoundError:
         raise UserError(f"{path} not found; set noise_matrix to a CSV file of {classes} x {classes} numbers") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path} is not a CSV file of numbers alone: {error}") from None
     matrix = np.asarray(matrix, np.float64)
@@ -122,6 +124,8 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype="string")
     except FileNotFoundError:
         raise UserError(f"{path} not found; it must be a CSV file with a column `key`") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
     if "key" not in table or table.empty:

@@ -8,6 +8,7 @@ import sys
 import time
 from types import FrameType
 
+from pipeline.ancestors import ends_by_itself
 from pipeline.contract import UserError
 from pipeline.stage import ERRORS, SignalledError
 from train.interruption import SIGNALS
@@ -99,6 +100,7 @@ def _passing_on(started: "list[subprocess.Popen[bytes]]") -> list[int]:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
+    ends_by_itself(SIGNALS)
     return asked
 
 

@@ -21,6 +21,11 @@ from train.tally import measures
 Probabilities = NDArray[np.float32]
 Measured = dict[str, tuple[float, float]]
 
+_ALONE = (
+    "batch normalisation cannot take the mean of one sample whose last maps are of one pixel; "
+    "set batch_size or micro_batch above 1, or image_size above 32"
+)
+
 
 def train_batches(
     learner: Learner,
@@ -61,6 +66,10 @@ def train_batches(
             losses, outputs = learn(learner, batch.pictures_bchw, given)
         except torch.OutOfMemoryError as error:
             raise UserError(_out_of_memory(error, len(batch.pictures_bchw), learner.micro_batch)) from None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(_ALONE) from None
         if history is not None:
             history.note(outputs, given)
         yield measures(losses, outputs, given, truth_n)
@@ -121,7 +130,7 @@ def predict_split(
     """
     ranks = ranks or Ranks()
     share = ranks.share(np.arange(samples))
-    batches = [share[begin : begin + batch_size] for begin in range(0, len(share), batch_size)]
+    batches = [share[begin : begin + batch_size] for begin in range(0, max(len(share), 1), batch_size)]
     with Progress(label, len(batches), unit="batches", silent=not label) as progress:
         probabilities_knc, _ = predict(networks, _counted(stream.batches(0, batches), progress), compute)
     joined: Probabilities = ranks.joined(torch.from_numpy(probabilities_knc), samples, dim=1).numpy()

@@ -240,8 +240,8 @@ def run_key(run: Run) -> str:
 
 
 def _files(params: TrainParams) -> tuple[str | None, ...]:
-    labels = None if params.ltnet.labels == VOTES else params.ltnet.labels
-    return params.init, params.noise_matrix, params.noise_list, labels
+    labels = params.ltnet.labels if params.method == "ltnet" and params.ltnet.labels != VOTES else None
+    return params.init, {"confusion": params.noise_matrix, "list": params.noise_list}.get(params.noise_kind), labels
 
 
 def _code(modules: Iterable[str]) -> dict[str, str]:

@@ -37,6 +37,11 @@ def ramp_up(
     return lambda_max * math.exp(-beta * (1 - progress) ** 2)
 
 
+def course_after(compat: str, asked: AfterRampUp) -> AfterRampUp:
+    """What λ does after the ramp-up epoch: as asked, but in the authors' code it falls."""
+    return "fall" if compat == "original" else asked
+
+
 def ramp_up_epoch(epochs: int, rampup: float | None) -> float:
     """The ramp-up epoch e_r: the one asked for, else 0.9 of all epochs (the authors' code)."""
     return _ORIGINAL_SHARE * epochs if rampup is None else rampup

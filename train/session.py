@@ -19,6 +19,7 @@ from train.fit import fit
 from train.half import EMULATED
 from train.interruption import Interruption
 from train.launch import is_rank, supervise
+from train.loader_processes import telling_lost_ones
 from train.ranks import ranks_from_environment, together
 from train.run import Run, prepare, run_key
 from train.snapshots import KIND, Snapshots, drop_forgotten
@@ -45,6 +46,7 @@ def run_training(
     ranks = ranks_from_environment()
     interruption = Interruption()
     with (
+        telling_lost_ones(),
         interruption.awaited(),
         together(ranks, device=device_type(params.device)),
         opened(params, shards, mix=params.mix) as opened_set,

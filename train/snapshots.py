@@ -125,7 +125,10 @@ class Snapshots:
         best = None
         if position.best_epoch is not None:
             entry = self.store.find(KIND, self._best(position.best_epoch))
-            if entry is None or damage(entry, thorough=True):
+            if entry is None:
+                return None
+            if damage(entry, thorough=True):
+                self.store.discard(entry)  # or it would stay in the way of the same weights, made again
                 return None
             best = entry / _WEIGHTS
         age_s = time.time() - (folder / _STATE).stat().st_mtime

@@ -19,6 +19,9 @@ T = TypeVar("T")
 MIN_MATCHED = 0.95
 """Share of a backbone's tensors that a checkpoint must match. A public loader matched none, in silence."""
 
+_NESTED = ("model_state_dict", "model")
+"""Under which names, beside `state_dict`, a training's checkpoint may hold its weights."""
+
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter: nothing reads it, and checkpoints older than PyTorch 0.4.1 lack it."""
 
@@ -58,8 +61,9 @@ class MatchReport:
 def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     """Initialises the backbone of one network from a file of weights; its head stays as it is.
 
-    Understood are safetensors and PyTorch files: a state dict, bare or under `state_dict`, with or without
-    `module.`; several networks as `networks.K.…` (ours) or `model_1`, `model_2`, … (the original CCT code's).
+    Understood are safetensors and PyTorch files: a state dict, bare or under `state_dict`, `model_state_dict` or
+    `model`, with or without `module.`; several networks as `networks.K.…` (ours) or `model_1`, `model_2`, … (the
+    original CCT code's).
     PyTorch files are read as plain weights: nothing in them is run.
 
     Args:
@@ -68,13 +72,14 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
         index: k, from 0; from a file of several networks the k-th is taken.
 
     Raises:
-        UserError: if the file is absent, damaged, more than plain weights, has no network k, or matches less
-            than 95 % of the backbone; layers of a deeper one count as not matched. Nothing is loaded then.
+        UserError: if the file is absent, damaged, more than plain weights, has no network k, holds numbers that are
+            not finite, or matches less than 95 % of the backbone; layers of a deeper one count as not matched.
+            Nothing is loaded then.
     """
     saved = _state_dict(_read(path), index, path)
     wanted = _backbone(network.state_dict())
     shapes = {key: value.shape for key, value in wanted.items()}
-    matching = {key: value for key, value in saved.items() if shapes.get(key) == value.shape}
+    matching = {k: value for k, value in saved.items() if shapes.get(k) == value.shape and value.is_floating_point()}
     missing = tuple(key for key in wanted if key not in matching)
     unexpected = tuple(key for key in saved if key not in wanted)
     deeper = [key for key in unexpected if key.split(".")[0] in body_of(network)]
@@ -85,6 +90,8 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
             f"{path} matches {share:.1%} of the backbone, at least {MIN_MATCHED:.0%} are needed; "
             f"not matched, among others: {first}; check `backbone` and `init`"
         )
+    if broken := next((key for key, value in matching.items() if not value.isfinite().all()), None):
+        raise UserError(f"{path}: {broken} holds numbers that are not finite; choose another file for `init`")
     network.load_state_dict(matching, strict=False)
     return MatchReport(matched=len(matching), total=len(wanted), missing=missing, unexpected=unexpected)
 
@@ -115,7 +122,8 @@ def _read(path: Path) -> object:
 def _state_dict(content: object, index: int, path: Path) -> dict[str, Tensor]:
     """The backbone's tensors of network `index`, under torchvision's names."""
     entries = _entries(content, path)
-    entries = _entries(entries.get("state_dict", entries), path)
+    nested = (entries[name] for name in _NESTED if isinstance(entries.get(name), Mapping))
+    entries = _entries(entries.get("state_dict", next(nested, entries)), path)
     several = _several(entries)
     if several and index not in several:
         raise UserError(

@@ -87,11 +87,11 @@ def learn(learner: Learner, pictures_bchw: Tensor, given: Given) -> tuple[Losses
     learner.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
     _sent_back(learner, pictures_bchw, given, pieces, leaves)
     _exchange_gradients(learner, given)
+    outputs = leaves.detached()
+    learner.method.observe(outputs, given)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.ranks.average(b for b in learner.networks.buffers() if b.is_floating_point())
-    outputs = leaves.detached()
-    learner.method.observe(outputs, given)
     details = {name: value.detach() for name, value in losses.details.items()}
     told = Losses(losses.total.detach(), losses.supervision.detach(), losses.consistency.detach(), details)
     return told, outputs

@@ -8,21 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.ancestors import die_with_parent
+from pipeline.contract import UserError
 from pipeline.files import digest_of
 from pipeline.shards.joined import JoinedReader
 from pipeline.shards.reading import ShardReader
 from pipeline.streaming.feed import Feed
 from pipeline.video import Image
+from train import loader_processes
 from train.augment import Augment, resize
-from train.interruption import ignore_signals
 
 _WINDOW = 4
 """Shards whose samples are shuffled together; samples were already shuffled over all shards when they were written."""
@@ -135,6 +134,22 @@ class Faces(Dataset[Batch]):
         return self.augment(picture, int(digest_of(self.seed, epoch, key)[:_SEED_DIGITS], 16))
 
 
+@dataclass(frozen=True)
+class _Told(Dataset[Batch | UserError]):
+    """Faces whose errors come back as values: torch would wrap one that crosses processes in a traceback."""
+
+    faces: Faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, place: tuple[int, NDArray[np.int64]]) -> Batch | UserError:
+        try:
+            return self.faces[place]
+        except UserError as error:
+            return error
+
+
 class _Plan:
     """The batches of the epoch that comes next; a sampler that persistent workers can be fed from.
 
@@ -167,9 +182,11 @@ class Stream:
     def __init__(self, faces: Faces, *, workers: int, feed: Feed | None = None) -> None:
         self._faces, self._feed = faces, feed
         self._in_flight = workers * _PREFETCHED
+        if workers:
+            loader_processes.end_at_exit()
         self._plan = _Plan(feed)
-        self._loader: DataLoader[Batch] = DataLoader(
-            faces,
+        self._loader: DataLoader[Batch | UserError] = DataLoader(
+            _Told(faces),
             batch_size=None,
             sampler=self._plan,
             num_workers=workers,
@@ -177,27 +194,28 @@ class Stream:
             collate_fn=_as_it_is,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=loader_processes.prepare,
             generator=torch.Generator(),  # its own: a loader that starts must not move the random state of training
         )
 
     def batches(self, epoch: int, positions: list[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Decodes these batches of one epoch, in order."""
+        """Decodes these batches of one epoch, in order.
+
+        Raises:
+            UserError: if a sample cannot be read, or a loader process was killed.
+        """
         self._plan.batches = [(epoch, batch) for batch in positions]
         if self._feed is not None:
             self._feed.begin([self._faces.reader.shards(batch) for batch in positions], in_flight=self._in_flight)
-        for number, batch in enumerate(self._loader):
-            if self._feed is not None:
-                self._feed.done(number)
-            yield batch
+        with loader_processes.telling_lost_ones():
+            for number, batch in enumerate(self._loader):
+                if isinstance(batch, UserError):
+                    raise batch
+                if self._feed is not None:
+                    self._feed.done(number)
+                yield batch
 
 
 def _as_it_is(batch: Any) -> Any:
     """Batches come from `Faces` as they are used."""
     return batch
-
-
-def _prepare_worker(_worker: int) -> None:
-    cv2.setNumThreads(0)
-    ignore_signals()
-    die_with_parent()

@@ -2,12 +2,32 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        return _summed(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        return _summed(gradient)
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -23,7 +43,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         full = input if input.dtype == torch.float64 else input.float()
         sums_c, squares_c = full.sum((0, 2, 3)), full.square().sum((0, 2, 3))
         count = full.new_tensor([full.numel() // full.shape[1]])
-        total: Tensor = all_reduce(torch.cat([sums_c, squares_c, count]))  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(torch.cat([sums_c, squares_c, count]))
         sums_c, squares_c, count = torch.split(total, [len(sums_c), len(sums_c), 1])
         mean_c = sums_c / count
         variance_c = (squares_c / count - mean_c.square()).clamp_min(0)

@@ -71,7 +71,7 @@ class Setting:
 class Method(nn.Module, ABC):
     """A rule by which K networks learn from one batch.
 
-    Whoever trains calls, for every batch, `views`, the networks, `losses`, then backward and a step, then `observe`.
+    Whoever trains calls, for every batch, `views`, the networks, `losses`, then backward, then `observe` and a step.
 
     - Parameters of the module are trained by the same optimiser with `lr_head`; parameters and buffers are all the
       state there is: a checkpoint that holds `state_dict()` holds the method. What is remembered of samples is
@@ -107,7 +107,10 @@ class Method(nn.Module, ABC):
         return pictures_bchw
 
     def observe(self, outputs: Outputs, given: Given) -> None:
-        """Updates memories after the step; `outputs` are those the step was taken on, detached."""
+        """Updates memories, once it is certain that a step will be taken and before it is.
+
+        `outputs` are those of `losses`, detached, and the method's parameters are those that `losses` met.
+        """
 
     def coefficients(self, epoch: int) -> dict[str, float]:
         """What the epoch determines, by the name under which it is logged."""

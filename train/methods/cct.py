@@ -7,7 +7,7 @@ from torch import Tensor
 from pipeline.train_params import TrainParams
 from train.methods.base import Given, Losses, Method, Setting, divergence, full_precision, supervision
 from train.outputs import Outputs
-from train.schedules import AfterRampUp, ramp_up, ramp_up_epoch
+from train.schedules import AfterRampUp, course_after, ramp_up, ramp_up_epoch
 
 ORIGINAL_SCALE = 0.33
 """The authors' code multiplies both sums by this, for three networks; the paper does not."""
@@ -40,7 +40,7 @@ class CCT(Method):
             beta=params.beta,
             lambda_max=params.lambda_max,
             rampup=ramp_up_epoch(params.epochs, params.rampup),
-            after_rampup="fall" if original else params.after_rampup,
+            after_rampup=course_after(params.compat, params.after_rampup),
             scale=ORIGINAL_SCALE if original else 1.0,
         )
 

@@ -70,7 +70,7 @@ class SCN(Method):
         return Losses(total=supervised + ranked, supervision=supervised, consistency=ranked, details=details)
 
     def observe(self, outputs: Outputs, given: Given) -> None:
-        """Relabels, by the attention weights as the step has left them."""
+        """Relabels, by the attention weights of the same pass."""
         if given.epoch < self.settings.relabel_from:
             return
         with torch.no_grad():

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from train.charts import line_chart, stacked_columns
 from train.report.inputs import ReportInputs
-from train.schedules import ramp_up, ramp_up_epoch
+from train.schedules import course_after, ramp_up, ramp_up_epoch
 
 _BETAS = (0.1, 0.65, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 _LOSSES = {"loss": "Total", "supervision": "Supervision", "consistency": "Consistency"}
@@ -81,10 +81,11 @@ def _lambda(inputs: ReportInputs) -> dict[str, Any] | None:
     behind: dict[str, list[float]] = {}
     if params["method"] == "cct":
         end = ramp_up_epoch(params["epochs"], params["rampup"])
+        after = course_after(params["compat"], params["after_rampup"])
         epochs += [float(epoch) for epoch in range(len(epochs), math.ceil(end) + 1)]
         behind = {
             f"{beta:g}": [
-                ramp_up(epoch, beta=beta, lambda_max=params["lambda_max"], rampup=end, after_rampup="hold")
+                ramp_up(epoch, beta=beta, lambda_max=params["lambda_max"], rampup=end, after_rampup=after)
                 for epoch in epochs
             ]
             for beta in _BETAS

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pipeline.params import check_params
 from train.charts import line_chart, svg_file
-from train.schedules import ramp_up, ramp_up_epoch
+from train.schedules import course_after, ramp_up, ramp_up_epoch
 from train.tables.definition import Table, changed
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -25,7 +25,7 @@ def figure3(table: Table) -> tuple[str, str]:
                 beta=params.beta,
                 lambda_max=params.lambda_max,
                 rampup=end,
-                after_rampup=params.after_rampup,
+                after_rampup=course_after(params.compat, params.after_rampup),
             )
             for epoch in range(epochs + 1)
         ]
