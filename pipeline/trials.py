@@ -71,6 +71,21 @@ def examine(source: Source) -> Examined:
     return Examined(info=info, sha256=measured.digest, pictures=measured)
 
 
+def unreadable(trials: Sequence[Trial], failures: Mapping[str, tuple[Drop, str]]) -> list[Dropped]:
+    """The trials whose video, by its name, failed; why, and what was noted of them."""
+    return [
+        Dropped(
+            trial=trial.name,
+            split=trial.split,
+            reason=failures[trial.video][0],
+            frames=trial.labelled,
+            detail="; ".join(filter(None, [failures[trial.video][1], trial.note])),
+        )
+        for trial in trials
+        if trial.video in failures
+    ]
+
+
 def without_failed(trial: Trial, examined: Examined) -> tuple[Trial, list[Dropped]]:
     """The trial without the rows whose picture cannot be read, and these, counted by reason with some of the names."""
     if examined.pictures is None or not examined.pictures.failed:

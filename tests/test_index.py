@@ -154,6 +154,34 @@ def test_a_trial_has_a_frame_row_for_each_usable_label(labels: list[int]) -> Non
     assert set(rows["trial"]) <= {"v_left"} and set(rows["subject"]) <= {"left"} and list(rows) == list(INDEX_COLUMNS)
 
 
+def test_annotations_that_are_not_used_are_told(
+    tmp_path: Path,
+    params: Params,
+    make_video: MakeVideo,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "raw/annotations/EXPR_Set/Train_Set"
+    folder.mkdir(parents=True)
+    for name in ("v", "gone", "gone2"):
+        (folder / f"{name}.txt").write_text(ROWS)
+    make_video(tmp_path / "raw/v.mp4", 4)
+    (tmp_path / "raw/more").mkdir()
+    (tmp_path / "raw/more/w.avi").write_bytes(b"no video")
+    make_video(tmp_path / "raw/more/w.mp4", 4)
+    (folder / "w.txt").write_text(ROWS)
+    index = params.index.model_copy(update={"raw": "raw"})
+    monkeypatch.chdir(tmp_path)
+    build_index(params.model_copy(update={"dataset": "odd", "index": index}))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("index: annotations")]
+    assert said == [
+        "index: annotations that are not used: 2 x video_missing (no video named gone (or without _left, _right) "
+        "under index.raw)"
+    ]
+    unread = read_table(PATHS.index_drops, DROP_COLUMNS).set_index("trial").loc["w"]
+    assert "several videos named w; read w.avi" in " ".join(unread["detail"])
+
+
 def test_corrected_labels_are_used_and_told(
     small_raw: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

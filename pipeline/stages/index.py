@@ -1,5 +1,6 @@
 """Stage index: the raw set's layout to a frame table, a trial table, and a list of what did not fit."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from pipeline.marks import INDEX_COLUMNS
 from pipeline.overrides import CHANGE_COLUMNS, CHANGES, OVERRIDES, change_rows, corrected, read_overrides, told
 from pipeline.params import Params
 from pipeline.stage import run_stage
-from pipeline.trials import Examined, examine, frame_rows, sources, trial_row, without_failed, without_shared
+from pipeline.trials import (
+    Examined,
+    examine,
+    frame_rows,
+    sources,
+    trial_row,
+    unreadable,
+    without_failed,
+    without_shared,
+)
 from pipeline.workers.nursery import nursery
 
 
@@ -35,7 +45,8 @@ def build_index(params: Params) -> None:
     kept, excluded, changes = corrected(kept, read_overrides(OVERRIDES, params.dataset), params.index.classes)
     if changes:
         print(f"index: {told(changes)}", flush=True)
-    dropped += found.dropped + excluded + _unreadable(found.trials, tally)
+    failures = {failure.name: (failure.drop(Drop.VIDEO_UNREADABLE), failure.reason) for failure in tally.failures}
+    dropped += found.dropped + excluded + unreadable(found.trials, failures)
     if not any(trial.labelled for trial in kept):
         raise UserError(f"index.raw: {raw} has no video or picture with a usable label{because(dropped)}")
     rows = [trial_row(trial, examined[trial.video], raw=raw) for trial in kept]
@@ -45,6 +56,8 @@ def build_index(params: Params) -> None:
             frames.add(frame_rows(trial, examined[trial.video]))
     tables.write_table(CHANGES, change_rows(changes), CHANGE_COLUMNS)
     tables.write_table(paths.index_drops, drop_rows(dropped, "index"), DROP_COLUMNS)
+    if absent := [entry for entry in dropped if entry.reason in (Drop.VIDEO_MISSING, Drop.ANNOTATION_UNREADABLE)]:
+        print(f"index: annotations that are not used{because(absent)}", file=sys.stderr)
 
 
 def _fitting(trials: list[Trial], examined: Mapping[str, Examined]) -> tuple[list[Trial], list[Dropped]]:
@@ -58,21 +71,6 @@ def _fitting(trials: list[Trial], examined: Mapping[str, Examined]) -> tuple[lis
     honest, shared = without_shared([trial for trial, _ in read], examined)
     dropped += shared + [entry for _, failed in read for entry in failed]
     return sorted(honest, key=lambda trial: trial.name), dropped
-
-
-def _unreadable(trials: list[Trial], tally: engine.Tally[Examined]) -> list[Dropped]:
-    failures = {failure.name: failure for failure in tally.failures}
-    return [
-        Dropped(
-            trial=trial.name,
-            split=trial.split,
-            reason=failures[trial.video].drop(Drop.VIDEO_UNREADABLE),
-            frames=trial.labelled,
-            detail="; ".join(filter(None, [failures[trial.video].reason, trial.note])),
-        )
-        for trial in trials
-        if trial.video in failures
-    ]
 
 
 if __name__ == "__main__":
