@@ -6,6 +6,7 @@ Used by tests/test_damage.py and by benchmarks/damage.py, which writes docs/dama
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -116,6 +117,14 @@ def cut(share: float, suffix: str, **options: str) -> Callable[[Path], None]:
         os.truncate(path, int(path.stat().st_size * share))
 
     return write
+
+
+def damaged_between_frames(path: Path) -> None:
+    """The header of frame 20 is no header any more."""
+    content = bytearray(encode(path, ROWS, "mjpeg", "yuvj420p").read_bytes())
+    place = list(re.compile(b"00dc").finditer(content, content.index(b"movi")))[20].start()
+    content[place : place + 4] = b"****"
+    path.write_bytes(content)
 
 
 def text(content: str) -> Callable[[Path], object]:
@@ -264,6 +273,12 @@ RAW_CASES = [
         make=video_of(cut(0.6, ".avi", codec="mjpeg", pixels="yuvj420p"), ".avi"),
         reason=UNDECODABLE,
         said="of the container's 24",
+    ),
+    RawCase(
+        kind="avi damaged between two frames",
+        make=video_of(damaged_between_frames, ".avi"),
+        reason=UNDECODABLE,
+        said="decoding ends after 4 of the container's 24",
     ),
     RawCase(kind="mkv cut", make=video_of(cut(0.5, ".mkv"), ".mkv"), reason=UNDECODABLE, said="of"),
     RawCase(
