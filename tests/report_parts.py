@@ -30,6 +30,8 @@ PARAMS: dict[str, Any] = {
     "init": None,
     "epochs": 3,
     "rampup": 2.0,
+    "after_rampup": "hold",
+    "compat": "paper",
     "lambda_max": 0.9,
     "index": {"layout": "affwild2"},
     "report": {"faces_per_class": 3},
