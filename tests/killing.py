@@ -194,7 +194,7 @@ def disturbed(
         outcome.problems += [f"made again: {path}" for path in before if finished.get(path) != before[path]]
         outcome.problems += [f"orphan: {command}" for command in _orphans(project.folder)]
         outcome.problems += _wrong(project, reference)
-        outcome.mended += _mend_dvc(project)
+        outcome.mended += mend_dvc(project.folder)
     outcome.problems += _missing(project, reference)
     return outcome
 
@@ -225,11 +225,11 @@ def _shoot(project: Project, spans: Sequence[Span], shot: Shot, moments: random.
     return "nowhere"
 
 
-def _mend_dvc(project: Project) -> list[str]:
+def mend_dvc(folder: Path) -> list[str]:
     """DVC writes these two in place: a kill at that very moment leaves them cut off, and the next run refuses them."""
     mended = []
     for name in (".dvc/tmp/rwlock", "dvc.lock"):
-        path = project.folder / name
+        path = folder / name
         try:
             whole = not path.exists() or YAML(typ="safe").load(path.read_text()) is not None
         except YAMLError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.killing import processes_in
+from tests.killing import mend_dvc, processes_in
 from tests.projects import environment
 
 TOY = """
@@ -163,6 +163,7 @@ def test_nothing_outlives_a_killed_dvc_and_the_next_one_completes(repository: Pa
             dvc.kill()
             dvc.wait()
             wait_until(lambda: not processes_in(repository))
+        mend_dvc(repository)
     with started(repository, "dvc", "repro", SHELL=shell) as dvc:
         wait_until(lambda: dvc.poll() is not None or (repository / "busy-bb").exists())
         (repository / "slow").unlink()
