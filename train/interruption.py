@@ -33,7 +33,7 @@ class Interruption:
         former: dict[int, Any] = {}
         asked_s = math.inf
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def note(number: int, _frame: FrameType | None) -> None:
             nonlocal asked_s
             if not self.number:
                 self.number, asked_s = number, time.monotonic()

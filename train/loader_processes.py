@@ -39,11 +39,16 @@ def _end() -> None:
 
 
 @contextlib.contextmanager
-def telling_lost_ones() -> Iterator[None]:
-    """Makes a `UserError` of the end of such a process, which torch tells by an error of its own, anywhere within."""
+def telling_lost_ones(*others: type[Exception]) -> Iterator[None]:
+    """Makes a `UserError` of the end of such a process, which torch tells by an error of its own, anywhere within.
+
+    Args:
+        others: what else can only mean such an end, where pictures are waited for.
+    """
+    told_by: tuple[type[Exception], ...] = (RuntimeError, *others)
     try:
         yield
-    except (RuntimeError, ConnectionError, EOFError) as error:
+    except told_by as error:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would tell it once more, in the midst of putting in order

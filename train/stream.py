@@ -207,7 +207,7 @@ class Stream:
         self._plan.batches = [(epoch, batch) for batch in positions]
         if self._feed is not None:
             self._feed.begin([self._faces.reader.shards(batch) for batch in positions], in_flight=self._in_flight)
-        with loader_processes.telling_lost_ones():
+        with loader_processes.telling_lost_ones(ConnectionError, EOFError):
             for number, batch in enumerate(self._loader):
                 if isinstance(batch, UserError):
                     raise batch
