@@ -69,12 +69,12 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     Args:
         network: one of `Networks.networks`.
         path: the file.
-        index: k, from 0; from a file of several networks the k-th is taken.
+        index: k, from 0; from a file of several networks the k-th is taken, the only one of a file that holds one.
 
     Raises:
-        UserError: if the file is absent, damaged, more than plain weights, has no network k, holds numbers that are
-            not finite, or matches less than 95 % of the backbone; layers of a deeper one count as not matched.
-            Nothing is loaded then.
+        UserError: if the file is absent, damaged, more than plain weights, has several networks and none k, holds
+            numbers that are not finite, or matches less than 95 % of the backbone; layers of a deeper one count as
+            not matched. Nothing is loaded then.
     """
     saved = _state_dict(_read(path), index, path)
     wanted = _backbone(network.state_dict())
@@ -125,6 +125,8 @@ def _state_dict(content: object, index: int, path: Path) -> dict[str, Tensor]:
     nested = (entries[name] for name in _NESTED if isinstance(entries.get(name), Mapping))
     entries = _entries(entries.get("state_dict", next(nested, entries)), path)
     several = _several(entries)
+    if len(several) == 1:  # as a bare state dict: every network begins with it
+        index = next(iter(several))
     if several and index not in several:
         raise UserError(
             f"{path} holds {len(several)} networks and none for network {index + 1}; "
