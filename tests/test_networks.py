@@ -1,6 +1,7 @@
 import copy
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -252,6 +253,21 @@ def test_the_only_network_of_a_file_starts_all(form: Callable[[list[State]], Any
         network.load_state_dict(SAVED[1])
         assert load_backbone(network, tmp_path / "one.pth", index=index).matched == 100
         assert equal(backbone(network.state_dict()), backbone(SAVED[0]))
+
+
+@pytest.mark.parametrize("numpy_1", [False, True])
+def test_numbers_of_numpy_beside_the_weights_are_no_danger(network: nn.Module, tmp_path: Path, numpy_1: bool) -> None:
+    path = tmp_path / "a.pth"
+    numbers = {"best": np.float64(0.5), "loss": np.float32(2), "epoch": np.int64(3), "done": np.bool_(True)}
+    torch.save({"state_dict": SAVED[0], **numbers}, path)
+    if numpy_1:
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, data.replace(b"numpy._core", b"numpy.core"))
+    assert torch.load(path, weights_only=False)["best"] == 0.5
+    assert load_backbone(network, path, index=0).matched == 100
 
 
 def deeper() -> State:

@@ -5,11 +5,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
 from pipeline.contract import UserError
 from train.networks import Networks, body_of, is_head
@@ -21,6 +23,15 @@ MIN_MATCHED = 0.95
 
 _NESTED = ("model_state_dict", "model")
 """Under which names, beside `state_dict`, a training's checkpoint may hold its weights."""
+
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_NUMBERS: list[Any] = [
+    _SCALAR,
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bhilfd"),
+]
+"""What a NumPy number in a pickle consists of, also under NumPy 1's name: a training's accuracy often is one."""
 
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter: nothing reads it, and checkpoints older than PyTorch 0.4.1 lack it."""
@@ -64,7 +75,7 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     Understood are safetensors and PyTorch files: a state dict, bare or under `state_dict`, `model_state_dict` or
     `model`, with or without `module.`; several networks as `networks.K.…` (ours) or `model_1`, `model_2`, … (the
     original CCT code's).
-    PyTorch files are read as plain weights: nothing in them is run.
+    PyTorch files are read as plain weights and numbers: nothing in them is run.
 
     Args:
         network: one of `Networks.networks`.
@@ -104,7 +115,8 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} not found; set `init` to a file of weights, or to null") from None
     except pickle.UnpicklingError as error:
