@@ -37,6 +37,7 @@ from train.tables.filled import mean_and_deviation  # noqa: E402
 RUN = ["dataset", "changes", "method", "unit", "seed"]
 KEPT = ["lambda", "flipped", "train_accuracy", "agree_all", "flipped_fit", "flipped_true", "val_f1", "val_accuracy"]
 METHODS = ["ce", "cct", "coteaching", "jocor", "nct"]
+DRAWN = ["", "rampup=null"]
 RATE = 0.4
 CURVES = {"flipped_fit": "the given, wrong label", "flipped_true": "the true label"}
 
@@ -56,7 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.show:
         rows = pd.read_csv(options.out, keep_default_na=False, na_values=[""]).fillna({"changes": ""})
-        print("\n".join(report(rows)))
+        plain = rows["changes"] == ""
+        print("\n".join([*report(rows[plain]), "", *report(rows[~plain])]))
         for dataset, own in rows.groupby("dataset") if options.svg else ():
             (options.svg / f"noise-{dataset}.svg").write_text(curves(str(dataset), own), encoding="utf-8")
         return
@@ -128,10 +130,10 @@ def curves(dataset: str, rows: pd.DataFrame) -> str:
     """An SVG file: what the ensemble says of faces with a wrong label, by epoch; lines are means over seeds."""
     charts = []
     for unit, share in itertools.product(("segment", "frame"), CURVES):
-        own = rows[rows["unit"] == unit]
+        own = rows[(rows["unit"] == unit) & rows["changes"].isin(DRAWN)]
         means = own.groupby(["method", "changes", "epoch"], dropna=False)[share].mean().unstack("epoch")
         if len(means):
-            means = means.loc[sorted(means.index, key=lambda name: (METHODS.index(name[0]), name[1]))]
+            means = means.loc[sorted(means.index, key=lambda name: (DRAWN.index(name[1]), METHODS.index(name[0])))]
             lines = {" ".join(filter(None, name)): values.tolist() for name, values in means.iterrows()}
             title = f"{RATE:.0%} by {unit}: {CURVES[share]}"
             of = "predicted for this share of the faces with a wrong label"
