@@ -34,12 +34,12 @@ def told(error: OSError) -> str | None:
     """What a disk refuses in one line that says what to do; None for any other error."""
     path = Path(str(error.filename or "."))
     if error.errno == errno.EDQUOT:
-        return f"{path}: the disk quota is used up; free some space and start again: what is finished is not redone"
+        return f"{path}: the disk quota is used up; free some space and start again: what is finished is kept"
     if error.errno == errno.ENOSPC:
         mount, free_bytes, all_bytes = _file_system(path)
         return (
             f"{path}: no space left on the file system at {mount} ({size(free_bytes)} of {size(all_bytes)} free now); "
-            "free some and start again: what is finished is not redone"
+            "free some and start again: what is finished is kept"
         )
     if error.errno == errno.EFBIG:
         return f"{path}: larger than the file system, or your limit on the size of files (`ulimit -f`), permits"

@@ -130,7 +130,7 @@ def told(stage: str, disk: Path) -> str:
     return (
         rf"{stage}: error: {disk.name}/\S+: no space left on the file system at {disk} "
         r"\(\S+ .?B of \S+ .?B free now\); "
-        "free some and start again: what is finished is not redone"
+        "free some and start again: what is finished is kept"
     )
 
 
