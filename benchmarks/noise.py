@@ -37,7 +37,9 @@ from train.tables.filled import mean_and_deviation  # noqa: E402
 RUN = ["dataset", "changes", "method", "unit", "seed"]
 KEPT = ["lambda", "flipped", "train_accuracy", "agree_all", "flipped_fit", "flipped_true", "val_f1", "val_accuracy"]
 METHODS = ["ce", "cct", "coteaching", "jocor", "nct"]
+UNITS = ["segment", "frame"]
 DRAWN = ["", "rampup=null"]
+LONGER = "epochs=28 rampup=null"
 RATE = 0.4
 CURVES = {"flipped_fit": "the given, wrong label", "flipped_true": "the true label"}
 
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="CSV file of what is finished")
     parser.add_argument("--shards", type=Path, default=Path("data/shards/demo"))
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--units", nargs="+", choices=("none", "segment", "frame"), default=["segment", "frame"])
+    parser.add_argument("--units", nargs="+", choices=("none", "segment", "frame"), default=UNITS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="beyond tables/noise.yaml")
     parser.add_argument("--plain", action="store_true", help="params.yaml as it is, without tables/noise.yaml")
@@ -108,7 +110,7 @@ def report(rows: pd.DataFrame) -> Iterator[str]:
     last["apart"] = last["right"] - last["flipped_fit"]
     yield "| set | labels | method | n | macro-F1 | accuracy | right | wrong | true | right - wrong | all agree |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    order = {name: place for place, name in enumerate([*METHODS, "none", "segment", "frame"])}
+    order = {name: place for place, name in enumerate([*METHODS, "none", *UNITS])}
     groups = last.groupby(["dataset", "unit", "method", "changes"])
     for (dataset, unit, method, changes), group in sorted(
         groups, key=lambda each: (each[0][0], order[each[0][1]], order.get(each[0][2], 99), each[0][3])
@@ -127,18 +129,29 @@ def _told(values: "pd.Series[float]") -> str:
 
 
 def curves(dataset: str, rows: pd.DataFrame) -> str:
-    """An SVG file: what the ensemble says of faces with a wrong label, by epoch; lines are means over seeds."""
-    charts = []
-    for unit, share in itertools.product(("segment", "frame"), CURVES):
-        own = rows[(rows["unit"] == unit) & rows["changes"].isin(DRAWN)]
-        means = own.groupby(["method", "changes", "epoch"], dropna=False)[share].mean().unstack("epoch")
-        if len(means):
-            means = means.loc[sorted(means.index, key=lambda name: (DRAWN.index(name[1]), METHODS.index(name[0])))]
-            lines = {" ".join(filter(None, name)): values.tolist() for name, values in means.iterrows()}
-            title = f"{RATE:.0%} by {unit}: {CURVES[share]}"
-            of = "predicted for this share of the faces with a wrong label"
-            charts.append((title, line_chart(list(means.columns), lines, title=title, x_label="epoch", y_label=of)))
+    """An SVG file: what the ensemble says of faces with a wrong label, by epoch; then the longer run's, and its F1."""
+    of = "predicted for this share of the faces with a wrong label"
+    panels = [
+        (f"{RATE:.0%} by {unit}: {said}", _lines(rows[(rows["unit"] == unit) & rows["changes"].isin(DRAWN)], share), of)
+        for unit, (share, said) in itertools.product(UNITS, CURVES.items())
+    ]
+    longer = rows[(rows["unit"] == "segment") & (rows["changes"] == LONGER)].assign(changes="")
+    panels.append(("by segment, 28 epochs, whole ramp: wrong label", _lines(longer, "flipped_fit"), of))
+    panels.append(("by segment, 28 epochs, whole ramp: macro-F1", _lines(longer, "val_f1"), "on validation"))
+    charts = [_chart(title, lines, y_label) for title, lines, y_label in panels if lines]
     return svg_file(f"What is memorised, {dataset}", charts, columns=2)
+
+
+def _chart(title: str, lines: dict[str, list[float]], y_label: str) -> tuple[str, str]:
+    epochs = list(range(max(map(len, lines.values()))))
+    return title, line_chart(epochs, lines, title=title, x_label="epoch", y_label=y_label)
+
+
+def _lines(rows: pd.DataFrame, column: str) -> dict[str, list[float]]:
+    """A column by epoch, means over seeds, of every method and change."""
+    means = rows.groupby(["changes", "method", "epoch"])[column].mean().unstack("epoch")
+    names = sorted(means.index, key=lambda name: (DRAWN.index(name[0]), METHODS.index(name[1])))
+    return {f"{method} {changes}".strip(): means.loc[(changes, method)].tolist() for changes, method in names}
 
 
 if __name__ == "__main__":
