@@ -39,7 +39,7 @@ KEPT = ["lambda", "flipped", "train_accuracy", "agree_all", "flipped_fit", "flip
 METHODS = ["ce", "cct", "coteaching", "jocor", "nct"]
 UNITS = ["segment", "frame"]
 DRAWN = ["", "rampup=null"]
-LONGER = "epochs=28 rampup=null"
+LONGER = 28  # epochs
 RATE = 0.4
 CURVES = {"flipped_fit": "the given, wrong label", "flipped_true": "the true label"}
 
@@ -135,9 +135,9 @@ def curves(dataset: str, rows: pd.DataFrame) -> str:
         (f"{RATE:.0%} by {unit}: {said}", _lines(rows[(rows["unit"] == unit) & rows["changes"].isin(DRAWN)], share), of)
         for unit, (share, said) in itertools.product(UNITS, CURVES.items())
     ]
-    longer = rows[(rows["unit"] == "segment") & (rows["changes"] == LONGER)].assign(changes="")
-    panels.append(("by segment, 28 epochs, whole ramp: wrong label", _lines(longer, "flipped_fit"), of))
-    panels.append(("by segment, 28 epochs, whole ramp: macro-F1", _lines(longer, "val_f1"), "on validation"))
+    longer = rows[(rows["unit"] == "segment") & (rows["changes"] == f"epochs={LONGER} rampup=null")].assign(changes="")
+    panels.append((f"by segment, {LONGER} epochs, whole ramp: wrong label", _lines(longer, "flipped_fit"), of))
+    panels.append((f"by segment, {LONGER} epochs, whole ramp: macro-F1", _lines(longer, "val_f1"), "on validation"))
     charts = [_chart(title, lines, y_label) for title, lines, y_label in panels if lines]
     return svg_file(f"What is memorised, {dataset}", charts, columns=2)
 
