@@ -167,7 +167,8 @@ def _conflicts(params: Params) -> list[str]:
             "noise_kind is listed, so that the noise is that of the list: index.noise_list must name it "
             "and noise_rate must be 0"
         )
-    if params.index.layout in STILL_LAYOUTS and params.noise_rate > 0 and params.noise_unit != "frame":
+    drawn = params.noise_rate > 0 or params.noise_kind == "confusion"
+    if params.index.layout in STILL_LAYOUTS and drawn and params.noise_unit != "frame":
         problems.append(
             f"noise_unit is {params.noise_unit} but the pictures of index.layout {params.index.layout} have nothing "
             "to do with each other; it must be frame"

@@ -52,6 +52,7 @@ class TrainParams(Group):
     lr_backbone: Positive
     lr_head: Positive
     lr_decay: Annotated[float, Gt(0), Le(1)]
+    weight_decay: Annotated[float, Ge(0), Lt(1)]
     balance: Literal["none", "oversample", "class_weights"]
     noise_kind: Literal["none", "symmetric", "pair", "confusion", "list", "listed"]
     noise_rate: Share

@@ -64,6 +64,14 @@ def test_every_balance_and_precision_trains(shard_set: Path, tmp_path: Path, bal
     assert np.isfinite(rows[0]["loss"])
 
 
+def test_weight_decay_makes_weights_smaller(shard_set: Path, tmp_path: Path) -> None:
+    norms = []
+    for decay in (0.0, 0.1):
+        fit(prepare(params(**TINY | {"epochs": 1, "weight_decay": decay}), shard_set), tmp_path / str(decay))
+        norms.append(sum(float(each.norm()) for each in weights(tmp_path / str(decay)).values() if each.ndim == 4))
+    assert norms[1] < 0.99 * norms[0]
+
+
 def test_the_original_code_trains_one_epoch_more_than_asked(shard_set: Path, tmp_path: Path) -> None:
     settings = TINY | {"epochs": 1, "compat": "original", "iterations_per_epoch": 1}
     assert len(fit(prepare(params(**settings), shard_set), tmp_path)) == 2

@@ -82,8 +82,9 @@ def test_batch_averaged_f1_is_the_mean_over_batches(batch: int) -> None:
     generator = np.random.default_rng(batch)
     labels, predictions = generator.integers(0, 7, size=(2, 150))
     batches = [slice(start, start + batch) for start in range(0, 150, batch)]
+    sizes = [len(labels[part]) for part in batches]
     expected = [f1_score(labels[part], predictions[part], average="macro") for part in batches]
-    assert batch_averaged_f1(labels, predictions, batch=batch) == pytest.approx(np.mean(expected))
+    assert batch_averaged_f1(labels, predictions, batch=batch) == pytest.approx(np.average(expected, weights=sizes))
 
 
 def test_batch_averaged_f1_refuses_nothing_to_average() -> None:

@@ -29,7 +29,7 @@ def sources(sizes: list[int], shares: list[float]) -> list[Source]:
     begins = np.cumsum([0, *sizes])
     whole = [1 - sum(shares), *shares]
     return [
-        Source(name=str(number), share=share, begin=int(begins[number]), shards=names(size))
+        Source(name=str(number), share=share, positions=np.arange(size) + begins[number], shards=names(size))
         for number, (size, share) in enumerate(zip(sizes, whole, strict=True))
     ]
 
@@ -54,12 +54,12 @@ def test_an_epoch_has_the_main_set_once_and_the_others_in_proportion(
         labels = np.zeros(sum(sizes), np.int64)
         order = mixed_order(mix, labels, needed=needed, even=False, seed=3, epoch=epoch)
         own = np.bincount(order, minlength=sum(sizes))
-        assert [own[source.begin : source.end].sum() for source in mix] == counts
+        assert [own[source.positions].sum() for source in mix] == counts
         if needed is None:
             assert (own[: sizes[0]] == 1).all()
         shown += own
     for source in mix:  # over all epochs, nothing a second time before everything was shown
-        assert np.ptp(shown[source.begin : source.end]) <= 1
+        assert np.ptp(shown[source.positions]) <= 1
 
 
 @given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=4), length=st.integers(1, 30), begin=st.integers(0, 90))
@@ -148,6 +148,25 @@ def test_class_weights_are_those_of_what_is_shown(sets: Path) -> None:
     weights = class_weights(mixed(sets, balance="class_weights"))
     assert weights is not None
     counts = np.array([4, 4, 4, 3, 3, 3, 3]) + 0.8 * np.array([2, 2, 2, 1, 1, 1, 1])
+    np.testing.assert_allclose(weights.cpu().numpy(), counts.sum() / 7 / counts, rtol=1e-6)
+
+
+def test_samples_that_are_held_out_count_neither_in_the_shares_nor_in_the_weights(sets: Path) -> None:
+    asked = params(**TINY | {"mix": {"rafdb": 0.25}, "balance": "class_weights"})
+    whole = prepare(asked, sets / "demo").train
+    videos = whole.reader.samples["video"].astype(str)
+    out = videos.iloc[0]
+    run = prepare(asked, sets / "demo", held_out=[out])
+    learned = np.flatnonzero(videos.to_numpy() != out)
+    main = learned[learned < 24]
+    shown = np.concatenate(epoch_batches(run, 0))
+    assert 0 < len(main) < 24
+    assert sorted(shown[shown < 24].tolist()) == main.tolist()
+    others = round(len(main) / 3)
+    assert (shown >= 24).sum() == others
+    counts = np.bincount(whole.labels[main], minlength=7) + others / 10 * np.bincount(whole.labels[24:], minlength=7)
+    weights = class_weights(run)
+    assert weights is not None
     np.testing.assert_allclose(weights.cpu().numpy(), counts.sum() / 7 / counts, rtol=1e-6)
 
 

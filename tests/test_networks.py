@@ -104,6 +104,14 @@ def test_outputs_are_those_of_torchvisions_forward(name: str) -> None:
     assert networks.attention == (name != "mobilenet_v3_small")
 
 
+def test_class_activation_maps_teach_the_layers_before_the_head_alone() -> None:
+    networks = Networks("resnet18", networks=1, classes=CLASSES, seed=0)
+    networks(pictures(), Needs(attention=True)).attention_kbchw.square().mean().backward()
+    body = networks.networks[0].get_parameter("layer4.1.conv2.weight").grad
+    assert body is not None and body.abs().max() > 0
+    assert networks.networks[0].get_parameter("fc.weight").grad is None
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("bf16", [False, True])
 def test_predict_gives_probabilities_and_changes_no_state(training: bool, bf16: bool) -> None:

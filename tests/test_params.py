@@ -217,6 +217,10 @@ def test_noise_without_a_kind_is_a_contradiction(raw: Raw) -> None:
             {"index.layout": "rafdb", "noise_kind": "pair", "noise_rate": 0.2},
             "noise_unit is segment but the pictures of index.layout rafdb have nothing to do with each other",
         ),
+        (
+            {"index.layout": "rafdb", "noise_kind": "confusion", "noise_matrix": "x.csv"},
+            "noise_unit is segment but the pictures of index.layout rafdb have nothing to do with each other",
+        ),
     ],
 )
 def test_what_a_layout_cannot_do_is_a_contradiction(raw: Raw, changes: Raw, said: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import UserError
 from tests.shard_sets import params
-from train import loop
+from train import loop, step
 from train.compute import Compute
 from train.methods import METHODS, Given, Method, Setting
 from train.networks import Networks
@@ -120,6 +120,45 @@ def test_pieces_that_speak_twice_forget_the_same_neurons() -> None:
     first, second = networks.masks[:3], networks.masks[3:]
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
     assert not torch.equal(first[0], first[1])
+
+
+def test_the_same_holds_on_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test machine has two: what torch is asked for is what can be tested."""
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    states, restored = {first: torch.tensor([1]), second: torch.tensor([2])}, {}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", states.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: restored.update({gpu: state}))
+    step.restore_random_states((first, second), step.random_states((first, second)))
+    assert restored == states
+
+
+class Overflowing(Plain):
+    """Its first gradient is not finite, its loss is."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.passes = 0
+
+    def forward(self, pictures_bchw: Tensor, needs: Needs) -> Outputs:
+        outputs = super().forward(pictures_bchw, needs)
+        self.passes += 1
+        return outputs.changed(lambda said: said + (said[..., :1] * 0).sqrt()) if self.passes == 1 else outputs
+
+
+def test_an_overflow_in_fp16_changes_nothing_but_the_scale() -> None:
+    networks, method = Overflowing(), built("scn")
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = torch.optim.Adam([*networks.parameters(), *method.parameters()], lr=0.01, fused=True)
+    student, seen = learner(networks, method, scaler=scaler, optimizer=optimizer), []
+
+    def state() -> list[Tensor]:
+        return [value.clone() for value in (*networks.state_dict().values(), *method.state_dict().values())]
+
+    before = state()
+    for _ in range(2):
+        learn(student, *batch())
+        seen.append((all(map(torch.equal, state(), before)), scaler.get_scale()))
+    assert seen == [(True, 4.0), (False, 4.0)]
 
 
 def test_batch_norm_counts_each_piece_once() -> None:

@@ -71,8 +71,8 @@ def scores(confusion: Confusion) -> Scores:
 def batch_averaged_f1(labels: ArrayLike, predictions: ArrayLike, *, batch: int) -> float:
     """The original code's F1: the mean of the macro-F1 of consecutive batches, in the given order.
 
-    For comparison with published numbers only: it depends on the order and on the batch size. A last, smaller
-    batch weighs as much as the others.
+    For comparison with published numbers only: it depends on the order and on the batch size. A batch weighs by its
+    samples, as in that code.
 
     Raises:
         ValueError: as `confusion`; also without samples, or if `batch` is below 1.
@@ -84,7 +84,7 @@ def batch_averaged_f1(labels: ArrayLike, predictions: ArrayLike, *, batch: int) 
     batches = np.arange(len(actual)) // batch
     classes = int(max(actual.max(), predicted.max())) + 1
     f1, _, _ = _summary(_confusions(actual, predicted, batches, int(batches[-1]) + 1, classes))
-    return float(f1.mean())
+    return float(np.average(f1, weights=np.bincount(batches)))
 
 
 def bootstrap_interval(

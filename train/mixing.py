@@ -6,7 +6,7 @@ shown once before one is shown twice (docs/decisions/045).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +18,24 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The training samples of one shard set among those of all sets.
+    """The training samples of one shard set among those of all sets, as far as they are learned from.
 
     Attributes:
         name: of the set.
         share: of what an epoch shows, in (0, 1]; those of all sources add up to 1.
-        begin: position of its first sample.
-        shards: the shard of each of its samples (shards are contiguous).
+        positions: its samples' among those of all sets, in stored order.
+        shards: the shard of each of them (shards are contiguous).
     """
 
     name: str
     share: float
-    begin: int
+    positions: Positions
     shards: NDArray[np.object_]
 
-    @property
-    def end(self) -> int:
-        """Position behind its last sample."""
-        return self.begin + len(self.shards)
+    def of(self, learned_n: NDArray[np.bool_]) -> "Source":
+        """What is left of it if only the samples of the mask, over those of all sets, are learned from."""
+        kept = learned_n[self.positions]
+        return replace(self, positions=self.positions[kept], shards=self.shards[kept])
 
 
 def quotas(sources: Sequence[Source], *, needed: int | None = None) -> list[int]:
@@ -55,7 +55,7 @@ def shown_counts(sources: Sequence[Source], labels: Positions, classes: int) -> 
     """How many samples of each class an epoch shows on average, where no class is favoured."""
     counts = np.zeros(classes)
     for source, quota in zip(sources, quotas(sources), strict=True):
-        own = np.bincount(labels[source.begin : source.end], minlength=classes)
+        own = np.bincount(labels[source.positions], minlength=classes)
         counts += own * (quota / own.sum())
     return [float(count) for count in counts]
 
@@ -77,10 +77,10 @@ def mixed_order(
     for source, count in zip(sources, quotas(sources, needed=needed), strict=True):
         if even:
             windows = epoch_windows(source.shards, seed=seed, epoch=epoch)
-            own = oversampled(windows, labels[source.begin : source.end], seed=seed, epoch=epoch, count=count)
+            own = oversampled(windows, labels[source.positions], seed=seed, epoch=epoch, count=count)
         else:
             own = stretch(source.shards, count, seed=seed, epoch=epoch)
-        orders.append(own + source.begin)
+        orders.append(source.positions[own])
     return interleaved(orders)
 
 

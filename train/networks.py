@@ -107,7 +107,7 @@ def _outputs_of(network: nn.Module, pictures_bchw: Tensor, needs: Needs) -> Outp
     return Outputs(
         last(features_bd)[None],
         features_bd[None] if needs.features else None,
-        torch.einsum("bdhw,cd->bchw", maps_bdhw, last.weight)[None] if needs.attention else None,
+        torch.einsum("bdhw,cd->bchw", maps_bdhw, last.weight.detach())[None] if needs.attention else None,
     )
 
 

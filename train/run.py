@@ -86,7 +86,8 @@ def prepare(
     train, sources = training_split(params, folder, classes, others=others, feed=feed)
     val = open_split(folder, "val", classes, feed=feed)
     if held_out:
-        train = replace(train, learned_n=~train.reader.samples["video"].isin(held_out).to_numpy())
+        learned_n = ~train.reader.samples["video"].isin(held_out).to_numpy()
+        train, sources = replace(train, learned_n=learned_n), tuple(source.of(learned_n) for source in sources)
     torch.manual_seed(params.seed + ranks.rank)
     return Run(
         params=params,
@@ -143,7 +144,7 @@ def _learner(params: TrainParams, train: Split, ranks: Ranks) -> Learner:
     return Learner(
         networks=networks,
         method=method,
-        optimizer=torch.optim.Adam(groups, fused=True),
+        optimizer=torch.optim.Adam(groups, weight_decay=params.weight_decay, fused=True),
         compute=compute,
         scaler=compute.scaler(),
         name_samples=lambda positions: train.reader.samples["key"].iloc[positions.numpy()].tolist(),
@@ -189,8 +190,6 @@ def _mixed_batches(run: Run, epoch: int) -> list[NDArray[np.int64]]:
         seed=params.seed,
         epoch=epoch,
     )
-    if (learned_n := run.train.learned_n) is not None:
-        order = order[learned_n[order]]
     return split_batches(order, batch_size=params.batch_size, iterations=iterations)
 
 
@@ -217,7 +216,7 @@ def told_mix(run: Run) -> list[str]:
     shown = np.concatenate(epoch_batches(run, 0)) if run.sources else np.empty(0)
     lines = []
     for source in run.sources:
-        count, size = int(((shown >= source.begin) & (shown < source.end)).sum()), len(source.shards)
+        count, size = int(np.isin(shown, source.positions).sum()), len(source.shards)
         lines.append(
             f"mix {source.name} {source.share:.1%} asked, {count / len(shown):.1%} given: {count} of an epoch's "
             f"{len(shown)} samples; it has {size}, each shown {count / size:.2f} times an epoch on average"

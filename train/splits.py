@@ -78,7 +78,7 @@ def training_split(
     truth = reader.samples["label"].to_numpy(np.int64)
     listed = reader.marks("listed_label") if params.noise_kind == "listed" else None
     for source in sources[1:]:
-        own = slice(source.begin, source.end)
+        own = source.positions
         if listed is not None and (listed.iloc[own] < 0).all():
             listed.iloc[own] = truth[own]
     labels = given_labels(params, reader.samples, classes, listed=listed)
@@ -87,10 +87,13 @@ def training_split(
 
 def _sources(params: TrainParams, main: ShardReader, others: Mapping[str, ShardReader]) -> tuple[Source, ...]:
     found: list[Source] = []
+    begin = 0
     shares = {params.dataset: 1 - sum(params.mix.values())} | params.mix
     for (name, share), reader in zip(shares.items(), (main, *others.values()), strict=True):
         shards = reader.samples["shard"].to_numpy(object)
-        found.append(Source(name=name, share=share, begin=found[-1].end if found else 0, shards=shards))
+        positions = np.arange(begin, begin + len(shards))
+        found.append(Source(name=name, share=share, positions=positions, shards=shards))
+        begin += len(shards)
     return tuple(found)
 
 

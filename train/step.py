@@ -4,7 +4,7 @@ The networks speak first, piece by piece; the method then judges the whole batch
 networks said goes back through each piece. So a method's selections and means are always those of the whole batch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -86,9 +86,10 @@ def learn(learner: Learner, pictures_bchw: Tensor, given: Given) -> tuple[Losses
     learner.optimizer.zero_grad(set_to_none=True)
     learner.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
     _sent_back(learner, pictures_bchw, given, pieces, leaves)
-    _exchange_gradients(learner, given)
+    _exchange_gradients(learner)
     outputs = leaves.detached()
-    learner.method.observe(outputs, given)
+    if _can_step(learner, given):
+        learner.method.observe(outputs, given)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.ranks.average(b for b in learner.networks.buffers() if b.is_floating_point())
@@ -103,7 +104,7 @@ def _spoken(learner: Learner, pictures_bchw: Tensor, given: Given) -> tuple[list
     several = len(bounds) > 2
     pieces = []
     for begin, end in pairwise(bounds):
-        random = _random_state(learner.compute.device)
+        random = random_states(learner.compute.devices)
         if several:
             with torch.no_grad(), statistics_untouched(learner.networks):
                 outputs = _forward(learner, pictures_bchw, given, begin, end)
@@ -162,7 +163,7 @@ def _sent_back(learner: Learner, pictures_bchw: Tensor, given: Given, pieces: li
     for piece in pieces:
         outputs = piece.outputs
         if len(pieces) > 1:
-            _restore_random_state(learner.compute.device, piece.random)
+            restore_random_states(learner.compute.devices, piece.random)
             outputs = _forward(learner, pictures_bchw, given, piece.begin, piece.end)
         rows = slice(first + piece.begin, first + piece.end)
         said, gradients = [], []
@@ -174,15 +175,23 @@ def _sent_back(learner: Learner, pictures_bchw: Tensor, given: Given, pieces: li
             torch.autograd.backward(said, gradients)
 
 
-def _exchange_gradients(learner: Learner, given: Given) -> None:
-    """Adds the shares' gradients, and makes sure that they are finite; in fp16 the scaler sees to that."""
+def _exchange_gradients(learner: Learner) -> None:
+    """Adds the shares' gradients."""
     learner.ranks.add(_gradients(learner.networks, learner.ranks))
     learner.ranks.average(_gradients(learner.method, learner.ranks))
-    if learner.scaler.is_enabled():
-        return
+
+
+def _can_step(learner: Learner, given: Given) -> bool:
+    """Whether all gradients are finite.
+
+    If they are not, fp16's scaler takes no step, and in any other precision `UserError` is raised.
+    """
+    learner.scaler.unscale_(learner.optimizer)
     gradients = [p.grad for group in learner.optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not bool(get_total_norm(gradients, foreach=True).isfinite()):
+    finite = bool(get_total_norm(gradients, foreach=True).isfinite())
+    if not finite and not learner.scaler.is_enabled():
         raise UserError(_not_finite("a gradient is not finite", given, given.positions_b, learner.name_samples))
+    return finite
 
 
 def _gradients(module: torch.nn.Module, ranks: Ranks) -> Iterator[Tensor]:
@@ -213,12 +222,13 @@ def _not_finite(what: str, given: Given, positions: Tensor, name: Callable[[Tens
     )
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, ...]:
-    states = [torch.get_rng_state()]
-    return (*states, torch.cuda.get_rng_state(device)) if device.type == "cuda" else tuple(states)
+def random_states(devices: Sequence[torch.device]) -> tuple[Tensor, ...]:
+    """The CPU's, then those of the GPUs among `devices`."""
+    return (torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in devices if gpu.type == "cuda"))
 
 
-def _restore_random_state(device: torch.device, states: tuple[Tensor, ...]) -> None:
+def restore_random_states(devices: Sequence[torch.device], states: tuple[Tensor, ...]) -> None:
+    """Sets what `random_states` found on the same devices."""
     torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+    for gpu, state in zip((gpu for gpu in devices if gpu.type == "cuda"), states[1:], strict=True):
+        torch.cuda.set_rng_state(state, gpu)

@@ -24,7 +24,8 @@ class EAC(Method):
     x has a random rectangle set to 0 (the mean colour) with probability `eac.erase` (0.5), 2 to 25 % of its area,
     before it is mirrored; λ = 5. The labels are learned from x alone. Both views go through the networks as one batch,
     so batch norm sees both together (the authors' code: one after the other). One network in the paper, any number
-    here. The rectangle is a function of (seed, epoch, sample key). Gradients flow to both views.
+    here. The rectangle is a function of (seed, epoch, sample key). The second term has gradients to
+    both views and none to the head: in its maps the head's weights are constants, as in the authors' code.
     """
 
     needs = Needs(attention=True)

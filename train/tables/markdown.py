@@ -21,6 +21,7 @@ _OF_TRAINING = (
     "lr_backbone",
     "lr_head",
     "lr_decay",
+    "weight_decay",
     "beta",
     "lambda_max",
     "rampup",
