@@ -55,8 +55,8 @@ format: setup
 	@$(BIN)/ruff check --fix .
 
 # After a change of dependencies in pyproject.toml. The list carries hashes and no download addresses.
-lock:
-	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-header --output-file requirements.lock
+lock: setup
+	@PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-header --output-file requirements.lock
 
 clean:
 	rm -rf .venv

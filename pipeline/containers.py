@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".wmv", ".mpg", ".mpeg"})
+"""Of the containers that are read; their content decides."""
+
 _HEAD = 4096
 _MOST_BOXES = 10_000
 _MOST_EDITS, _MOST_RUNS = 1_000, 1_000_000

@@ -47,6 +47,8 @@ def told(error: OSError) -> str | None:
         return f"{path}: the disk fails to read or write it ({error.strerror}); see the system's log"
     if error.errno in _NO_FOLDER:
         return f"{path}: not a folder, but a file or a link that leads nowhere (is its disk mounted?); put it right"
+    if error.errno == errno.EISDIR:
+        return f"{path}: a folder, where a file is needed; name a file"
     if error.errno in _REFUSED:
         return f"{path}: {error.strerror}; see to it that you may read and write there"
     return None

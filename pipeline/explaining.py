@@ -8,6 +8,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, StringConstraints
 from pydantic_core import ErrorDetails
 
+_YAML = {"None": "null", "True": "true", "False": "false"}
+"""How a value is written in params.yaml, where Python writes it differently."""
+
 
 def explain(details: ErrorDetails, root: type[BaseModel]) -> str:
     """One line about a wrong, missing or unknown value: the (dotted) key, what it must be, and what it is.
@@ -29,7 +32,7 @@ def explain(details: ErrorDetails, root: type[BaseModel]) -> str:
     allowed = _allowed(group.model_fields[name].annotation, group.model_fields[name].metadata)
     if details["type"] == "missing":
         return f"key {key!r} is missing; it must be {allowed}"
-    return f"{key} must be {allowed}, got {details['input']!r}"
+    return f"{key} must be {allowed}, got {_YAML.get(repr(details['input']), repr(details['input']))}"
 
 
 def _group_at(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
@@ -54,8 +57,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
     if origin in (Union, UnionType):
         parts = ["null" if part is type(None) else _allowed(part, metadata) for part in get_args(annotation)]
         return " or ".join(parts)
-    if origin is list:
-        return "a list of texts"
+    if origin in (list, tuple):
+        return f"a list, each of it {_allowed(get_args(annotation)[0], [])}"
     if origin is dict:
         _, values = get_args(annotation)
         return f"names in small letters, each with {_allowed(values, [])}"
@@ -74,11 +77,15 @@ def _range(metadata: list[Any]) -> str:
     for bound in metadata:
         match bound:
             case Ge(ge=value):
-                low = f"[{value:g}"
+                low = f"[{_number(value)}"
             case Gt(gt=value):
-                low = f"({value:g}"
+                low = f"({_number(value)}"
             case Le(le=value):
-                high = f"{value:g}]"
+                high = f"{_number(value)}]"
             case Lt(lt=value):
-                high = f"{value:g})"
+                high = f"{_number(value)})"
     return f" in {low}, {high}"
+
+
+def _number(value: Any) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pipeline import images, video
+from pipeline.containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from pipeline.contract import UserError
 from pipeline.images import DamagedPictureError
 from pipeline.video import Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 USUAL_FPS = 25.0
 
@@ -122,6 +122,12 @@ def sources(path: Path) -> list[Source]:
             f"{path} holds no video ({_listed(VIDEO_SUFFIXES)}) and no picture ({_listed(PICTURE_SUFFIXES)})"
         )
     return [Video(each) for each in videos] if videos else [Pictures(path.resolve().name, pictures)]
+
+
+def told_lost(source: Source, decoded: int) -> str | None:
+    """A line on the pictures of a source that cannot be decoded; None if all `decoded` ones are all there should be."""
+    expected = source.expected()
+    return f"{source.name}: {expected - decoded} of {expected} frames cannot be decoded" if decoded < expected else None
 
 
 def spooled(stream: IO[bytes], folder: Path) -> Pictures:

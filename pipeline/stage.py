@@ -54,7 +54,7 @@ def run_stage(
     _help(name, body)
     try:
         _catch_signals()
-        if not die_with_dvc():
+        if not die_with_dvc() or ERRORS in os.environ:
             die_with_parent()
         params = load_params()
         busy = f"another run of stage {name} is still working in this folder; wait for it or end it"

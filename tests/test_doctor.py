@@ -125,7 +125,12 @@ def test_folders_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         (".dvc/tmp/rwlock", "", "empty"),
         (".dvc/tmp/rwlock", '{"read": {"data', "cut off"),
         ("dvc.lock", "", "empty"),
-        ("dvc.lock", "schema: '2.0'\nstages:\n  index:\n    cmd: x\n  extract:\n    deps: []\n", "stage extract"),
+        ("dvc.lock", "schema: '2.0'\nstages:\n  index:\n    cmd: x\n  extract:\n    deps: []\n", "at stages extract"),
+        (
+            "dvc.lock",
+            "schema: '2.0'\nstages:\n  x:\n    cmd: x\n    deps:\n    - path: a\n      size:\n",
+            "at stages x",
+        ),
         ("dvc.lock", "schema: '2.0'\nstages:\n  index: {cmd", "cut off"),
     ],
 )

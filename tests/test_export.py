@@ -110,6 +110,21 @@ def test_an_exported_model_runs_where_nothing_of_this_project_is(
     np.testing.assert_allclose(found, expected, atol=0.02)  # cut at the network's size, not at 224 and then shrunk
 
 
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "absent.json not found"), ("[]", "is not the evaluation of"), ("{}", "is not the")]
+)
+def test_an_evaluation_that_is_named_must_be_that_of_the_weights(
+    model: Path, tmp_path: Path, content: str | None, told: str
+) -> None:
+    path = tmp_path / "absent.json"
+    if content is not None:
+        path.write_text(content)
+    options = ["--model", str(model), "--out", str(tmp_path / "out"), "--formats", "pt2", "--evaluation", str(path)]
+    done = CliRunner().invoke(app, ["export", *options])
+    assert isinstance(done.exception, UserError) and told in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def clean_environment(folder: Path) -> Path:
     """A new virtual environment with onnxruntime, numpy and OpenCV only."""
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))

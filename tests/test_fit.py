@@ -15,6 +15,7 @@ import torch
 from pipeline.contract import UserError
 from tests.shard_sets import params, write_shard_set
 from train import checkpoint, loop
+from train.compute import Compute
 from train.fit import fit
 from train.methods import Given, Losses
 from train.methods.ce import CE
@@ -116,6 +117,28 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_samples(shard
         shares = zip(batches, run.train_stream.batches(0, batches), strict=True)
         list(loop.train_batches(learner, shares, run.train.labels, epoch=0, class_weights_c=None))
     assert all(torch.equal(before[name], value) for name, value in learner.networks.named_parameters())
+
+
+def test_networks_that_the_last_step_ruined_are_not_published(shard_set: Path, tmp_path: Path) -> None:
+    """Its loss and its gradients are finite; nothing but the validation says what became of the weights."""
+    ruin = TINY | {"backbone": "resnet18", "epochs": 1, "batch_size": 64, "lr_backbone": 1e37}
+    with pytest.raises(UserError, match=r"what the networks say of val-video.* in validation is not finite"):
+        fit(prepare(params(**ruin), shard_set), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_full_gpu_is_one_line(error: type[RuntimeError], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test machine has a GPU to fill: torch's own errors, raised where networks are placed."""
+
+    def full(*_: object, **__: object) -> None:
+        raise error("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+    networks = Networks(LIGHT, networks=1, classes=7, seed=0)
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(UserError, match=r"the GPU's memory is full \(CUDA error: out of memory\)") as caught:
+        Compute(devices=(torch.device("cpu"),)).place(networks)
+    assert "\n" not in str(caught.value)
 
 
 def test_sets_that_cannot_be_trained_on_are_refused_by_name(shard_set: Path, tmp_path: Path) -> None:

@@ -278,6 +278,13 @@ def test_numbers_of_numpy_beside_the_weights_are_no_danger(network: nn.Module, t
     assert load_backbone(network, path, index=0).matched == 100
 
 
+def test_numbers_of_eight_bits_are_read(network: nn.Module, tmp_path: Path) -> None:
+    eight_bits = {key: value.to(torch.float8_e4m3fn) for key, value in SAVED[0].items()}
+    torch.save(eight_bits, tmp_path / "small.pth")
+    assert load_backbone(network, tmp_path / "small.pth", index=0).matched == 100
+    assert torch.equal(network.get_parameter("conv1.weight"), eight_bits["conv1.weight"].float())
+
+
 def deeper() -> State:
     return small("resnet34").state_dict()
 
@@ -294,6 +301,9 @@ def deeper() -> State:
         (lambda: {"state_dict": [1, 2]}, "holds a list, not a state dict"),
         (lambda: SAVED[0] | {"bn1.bias": torch.full_like(SAVED[0]["bn1.bias"], torch.nan)}, "bn1.bias holds numbers"),
         (lambda: {key: value.to(torch.int8) for key, value in SAVED[0].items()}, r"matches 0\.0%"),
+        (lambda: SAVED[0] | {"bn1.bias": SAVED[0]["bn1.bias"].double() + 1e300}, "bn1.bias holds numbers"),
+        (lambda: {key: value.to_sparse() for key, value in SAVED[0].items()}, r"matches 0\.0%"),
+        (lambda: {key: value.to("meta") for key, value in SAVED[0].items()}, r"matches 0\.0%"),
         (lambda: torch.zeros(3), "holds a Tensor, not a state dict"),
     ],
 )

@@ -131,8 +131,8 @@ def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
         ("devices", "all", "devices must be auto or a whole number in [1, inf), got 'all'"),
         ("networks", 0, "networks must be a whole number in [1, 16], got 0"),
         ("networks", 2.5, "networks must be a whole number in [1, 16], got 2.5"),
-        ("networks", True, "networks must be a whole number in [1, 16], got True"),
-        ("beta", False, "beta must be a number in [0, 100], got False"),
+        ("networks", True, "networks must be a whole number in [1, 16], got true"),
+        ("beta", False, "beta must be a number in [0, 100], got false"),
         ("beta", "4.0", "beta must be a number in [0, 100], got '4.0'"),
         ("beta", float("nan"), "beta must be a number in [0, 100], got nan"),
         ("lr_head", 0, "lr_head must be a number in (0, inf), got 0"),
@@ -151,7 +151,7 @@ def test_null_is_taken_where_it_means_something(raw: Raw, key: str) -> None:
         ("init", 3, "init must be text or null, got 3"),
         ("dataset", "../x", "dataset must be text that matches ^[a-z0-9][a-z0-9_-]*$, got '../x'"),
         ("report", 3, "report must be a group with the keys faces_per_class, got 3"),
-        ("report", None, "report must be a group with the keys faces_per_class, got None"),
+        ("report", None, "report must be a group with the keys faces_per_class, got null"),
     ],
 )
 def test_a_wrong_value_is_answered_with_what_is_allowed(raw: Raw, key: str, value: object, said: str) -> None:

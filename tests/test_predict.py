@@ -1,6 +1,7 @@
 """Predictions for people in real clips, against the networks shown the same faces; folders, streams, pages."""
 
 import io
+import re
 from collections.abc import Iterator, Set
 from itertools import islice
 from pathlib import Path
@@ -184,3 +185,51 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_read(
     done = CliRunner().invoke(app, ["predict", *arguments])
     assert isinstance(done.exception, UserError) and told in str(done.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "told"),
+    [
+        ("videos/a.mp4", {"--out": "a.csv", "--overlay": "videos/a.mp4"}, "would replace"),
+        ("videos/a.mp4", {"--out": "videos/c.csv"}, "c.csv is a folder; name a file"),
+        ("videos/a.mp4", {"--out": "a.csv", "--timeline": "notes.txt/a.html"}, "notes.txt is a file, not a folder"),
+        ("videos", {"--out": "out", "--overlay": "notes.txt"}, "--overlay {}/notes.txt must be a folder"),
+        ("videos", {"--out": "notes.txt/out"}, "notes.txt is a file, not a folder"),
+        ("videos", {"--out": "out", "--overlay": "videos"}, "would replace"),
+        ("twins", {"--out": "out"}, "twins/a.avi and {}/twins/a.wmv have the same name"),
+    ],
+)
+def test_nothing_that_is_read_or_written_is_replaced(
+    tmp_path: Path, demo: Path, what: str, options: dict[str, str], told: str
+) -> None:
+    clip = (demo / CLIPS / "demo-001.mp4").read_bytes()
+    for name in ("videos/a.mp4", "videos/b.webm", "twins/a.avi", "twins/a.wmv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(clip)
+    (tmp_path / "videos/c.csv").mkdir()
+    (tmp_path / "notes.txt").write_text("kept")
+    before = sorted(tmp_path.rglob("*"))
+    arguments = [part for option, path in options.items() for part in (option, str(tmp_path / path))]
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / what), "--model", str(tmp_path / "none"), *arguments])
+    assert isinstance(done.exception, UserError) and told.format(tmp_path) in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "videos/a.mp4").read_bytes() == clip and (tmp_path / "notes.txt").read_text() == "kept"
+
+
+@pytest.mark.slow
+def test_frames_that_do_not_decode_are_told(tmp_path: Path, demo: Path, model: Path) -> None:
+    clip = next((demo / CLIPS).glob("*.avi"))
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 3])
+    done = CliRunner().invoke(app, ["predict", str(cut), "--model", str(model), "--out", str(tmp_path / "cut.csv")])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"cut: \d+ of \d+ frames cannot be decoded", done.output)
+
+
+@pytest.mark.parametrize("content", ['{"epochs": 0}', "[]"])
+def test_a_model_folder_without_networks_is_named(tmp_path: Path, demo: Path, content: str) -> None:
+    (tmp_path / "model.json").write_text(content)
+    clip, out = demo / CLIPS / "demo-001.mp4", tmp_path / "clip.csv"
+    done = CliRunner().invoke(app, ["predict", str(clip), "--model", str(tmp_path), "--out", str(out)])
+    assert isinstance(done.exception, UserError) and "model.json describes no networks" in str(done.exception)

@@ -1,9 +1,11 @@
 """Ranks: shares, real gloo processes against one process, uneven ends, and what happens when one of them dies."""
 
+import json
 import os
 import platform
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -76,13 +78,16 @@ def run_rank(rank: int, size: int, port: int, folder: str) -> None:
     torch.save(found, Path(folder) / f"{rank}.pt")
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def three_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    mp.spawn(run_rank, (3, port, str(folder)), nprocs=3)
+    mp.spawn(run_rank, (3, free_port(), str(folder)), nprocs=3)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(3)]
 
 
@@ -109,20 +114,22 @@ def test_ranks_stay_equal_where_batch_norm_is_local_and_pieces_are_small(three_r
         assert difference(other["state"], first["state"]) == 0
 
 
-TORCHRUN = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "train.stages.train")
+STAGE = ("-m", "train.stages.train")
+TORCHRUN = ("torchrun", "--standalone", "--nproc-per-node=2", *STAGE)
+TORCHRUN_OF_ONE = ("torchrun", "--standalone", *STAGE)
 
 
 @pytest.mark.slow
 def test_the_stage_starts_its_ranks_and_so_does_torchrun(tmp_path: Path) -> None:
     folder = training_folder(tmp_path / "run", {"train": 13, "val": 5}, epochs=1, devices=2, batch_size=6)
     ends = []
-    for command in ((), TORCHRUN):
+    for command in ((), TORCHRUN, TORCHRUN_OF_ONE):
         process = stage_process(folder, *command)
         output, _ = process.communicate()
         assert process.returncode == 0, output
         assert output.count("classes stored") == 1
         ends.append(result(folder))
-    assert ends[0] == ends[1]
+    assert ends[0] == ends[1] == ends[2]
 
 
 @pytest.mark.slow
@@ -163,6 +170,59 @@ def test_a_rank_may_have_nothing_to_validate(tmp_path: Path) -> None:
     output, _ = (process := stage_process(folder)).communicate()
     assert process.returncode == 0 and "Warning" not in output, output
     assert result(folder)
+
+
+@pytest.mark.slow
+def test_machines_that_would_train_differently_are_refused(tmp_path: Path) -> None:
+    port = free_port()
+    meeting = ("--nnodes=2", "--rdzv-backend=static", "--master-addr=127.0.0.1", f"--master-port={port}")
+    running = []
+    for rank in range(2):
+        folder = training_folder(tmp_path / str(rank), {"train": 8, "val": 5}, epochs=1, seed=rank)
+        running.append(stage_process(folder, "torchrun", *meeting, f"--node-rank={rank}", *STAGE))
+    for process in running:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert "train: error: the ranks would not train the same; give all machines the same commit" in output
+        assert not list(tmp_path.glob("*/models/demo"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 138), (signal.SIGTERM, 143)])
+def test_a_signal_while_ranks_start_is_no_failure(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    folder = training_folder(tmp_path / "run", {"train": 8, "val": 5}, devices=2)
+    process = stage_process(folder)
+    while len(psutil.Process(process.pid).children()) < 2:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "error" not in output
+
+
+@pytest.mark.slow
+def test_ranks_end_with_their_supervisor_though_dvc_goes_on(tmp_path: Path) -> None:
+    folder = training_folder(tmp_path / "run", {"train": 60, "val": 5}, devices=2, batch_size=2, snapshot_minutes=0.0)
+    stages = {"train": {"cmd": "python -m train.stages.train"}, "other": {"cmd": "sleep 60"}}
+    (folder / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    process = stage_process(folder, "dvc", "repro", "--keep-going")
+    while len(snapshots(folder)) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    supervisor = next(
+        each
+        for each in psutil.Process(process.pid).children(recursive=True)
+        if any("train.stages.train" in child.cmdline() for child in each.children()) and "-c" not in each.cmdline()
+    )
+    ranks = supervisor.children()
+    supervisor.kill()
+    gone, alive = psutil.wait_procs(ranks, timeout=20)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(gone) == 2 and not alive
 
 
 @pytest.mark.slow

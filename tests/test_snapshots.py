@@ -123,7 +123,12 @@ class Nudged(Interruption):
 
 @pytest.mark.parametrize(
     ("looks", "batches"),
-    [pytest.param(0, 1, marks=pytest.mark.slow), (2, 3), pytest.param(5, 0, marks=pytest.mark.slow)],
+    [
+        pytest.param(0, 1, marks=pytest.mark.slow),
+        (2, 3),
+        pytest.param(5, 5, marks=pytest.mark.slow),  # in the validation
+        pytest.param(7, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_asked_to_end_goes_on_at_the_very_sample(
     shard_set: Path, tmp_path: Path, looks: int, batches: int
@@ -238,6 +243,34 @@ def test_damaged_best_weights_do_not_stay_in_the_way(kept: Snapshots) -> None:
     assert kept.newest() is None
     kept.save_best(0, b"good weights")
     assert weights.read_bytes() == b"good weights"
+
+
+def test_weights_that_were_best_after_the_snapshot_gone_on_from_are_forgotten(kept: Snapshots) -> None:
+    """They would be kept instead of those that the snapshots name, and stay in the way of those that follow."""
+
+    def after(epochs: int, batch: int = 0) -> Position:
+        return Position(epoch=epochs, batch=batch, rows=[{"epoch": e, "val_f1": 0.1 * e} for e in range(epochs)])
+
+    for epoch in range(2):
+        kept.save_best(epoch, b"weights %d" % epoch)
+        kept.save(after(epoch + 1), {})
+    kept.save_best(2, b"weights 2")  # and killed before its snapshot
+    newest = max(entry.folder for entry in kept.store.entries() if "-e" in entry.key)
+    (newest / "state.pt").write_bytes(b"damaged")
+    found = kept.newest()
+    assert found is not None and found.position == after(1)
+    kept.save(after(1, 5), {})
+    found = kept.newest()
+    assert found is not None and found.position == after(1, 5)
+    kept.save_best(1, b"other weights")
+    kept.save(after(2), {})
+    found = kept.newest()
+    assert found is not None and found.best is not None
+    assert found.best.read_bytes() == b"other weights"
+
+
+def test_a_snapshot_that_is_not_there_is_none(kept: Snapshots, tmp_path: Path) -> None:
+    assert kept.read(tmp_path / "on another machine") is None
 
 
 @pytest.mark.slow

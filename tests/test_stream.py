@@ -154,6 +154,20 @@ def test_a_sample_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, worker
     assert "\n" not in str(caught.value)
 
 
+def test_loader_processes_follow_the_trainer_however_python_starts_processes(shard_set: Path) -> None:
+    """Python 3.14 starts them from a server unless it is told not to."""
+    code = (
+        "import multiprocessing, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from tests.test_stream import a_stream\n"
+        "multiprocessing.set_start_method('forkserver')\n"
+        "print(len(list(a_stream(Path(sys.argv[1]), workers=1).batches(0, [np.arange(9)] * 3))))\n"
+    )
+    command = [sys.executable, "-c", code, str(shard_set)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout == "3\n", done.stderr
+
+
 def test_a_killed_loader_process_is_told_in_one_line(shard_set: Path) -> None:
     code = (
         "import sys, psutil, numpy as np\n"

@@ -20,7 +20,7 @@ from train.commands.table import table as command
 from train.schedules import ramp_up
 from train.tables import experiments, locked
 from train.tables.definition import PRESET, Table, build_table, names
-from train.tables.experiments import Finished
+from train.tables.experiments import Finished, full_name
 from train.tables.figure3 import figure3
 from train.tables.filled import fill
 from train.tables.locked import LockedRun, Version, settings_of_run
@@ -189,6 +189,19 @@ def test_without_experiments_there_is_no_table(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(UserError, match="table4: no finished experiment has its parameters; `cct table table4 --run`"):
         command("table4", out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_commit_may_be_named_as_git_knows_it() -> None:
+    head = full_name("HEAD")
+    assert len(head) == 40 and full_name(head[:7]) == head
+    assert full_name("no such commit") == "no such commit"
+
+
+def test_experiments_from_other_commits_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = run(build_table("table4"), "4.0", 0, 0.2, commit="aaaaaaa")
+    monkeypatch.setattr("train.commands.table.finished_experiments", lambda: [made])
+    with pytest.raises(UserError, match="began from bbbbbbb has its parameters, but some from aaaaaaa have"):
+        command("table4", commit="bbbbbbb", out=tmp_path)
 
 
 def test_names_are_stable_and_tell_runs_apart() -> None:

@@ -12,6 +12,8 @@ from train.networks import Networks
 
 DESCRIPTION = "model.json"
 
+_DESCRIBED = frozenset({"backbone", "networks", "classes", "seed", "student"})
+
 
 def weights_of(networks: Networks) -> bytes:
     """The state of all networks as safetensors."""
@@ -43,9 +45,19 @@ def load_weights(path: Path, networks: Networks) -> None:
         raise UserError(f"{path} does not hold these networks ({reason}); train again with `dvc repro`") from None
 
 
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `publish` wrote about the networks of a model folder; raises `UserError` if it describes none."""
+    path = folder / DESCRIPTION
+    description: dict[str, Any] = files.read_json(path)
+    if not isinstance(description, dict) or (missing := _DESCRIBED - description.keys()):
+        lacks = f" (no {', '.join(sorted(missing))})" if isinstance(description, dict) else ""
+        raise UserError(f"{path} describes no networks{lacks}; name a folder that the stage train made, as models/demo")
+    return description
+
+
 def load_networks(folder: Path, weights: str) -> tuple[Networks, dict[str, Any]]:
     """The networks of a model folder with the named weights (`last` or `best`), and their description."""
-    description = files.read_json(folder / DESCRIPTION)
+    description = read_description(folder)
     networks = Networks(
         description["backbone"],
         networks=description["networks"],

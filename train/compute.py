@@ -1,5 +1,7 @@
 """Where and in what precision networks run."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -64,10 +66,14 @@ class Compute:
         """The networks on their devices, in channels-last memory; the same place gives the same figures.
 
         In float32 on a CPU weights' gradients are those of `train.convolution`.
+
+        Raises:
+            UserError: if a GPU's memory does not hold them.
         """
         for k, network in enumerate(networks.networks):
             device = self.devices[k % len(self.devices)]
-            network.to(device).to(memory_format=torch.channels_last)
+            with telling_full_memory():
+                network.to(device).to(memory_format=torch.channels_last)
             if device.type == "cpu" and self.half is None:
                 with_matrix_gradients(network)
         return networks
@@ -98,6 +104,20 @@ class Compute:
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that gradients in fp16 do not vanish; in any other precision it does nothing."""
         return torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
+
+
+@contextlib.contextmanager
+def telling_full_memory() -> Iterator[None]:
+    """Makes a `UserError` of a GPU's memory that ran out anywhere within, whether torch or the driver tells it."""
+    try:
+        yield
+    except RuntimeError as error:
+        first_line = str(error).split("\n")[0].split(". ")[0]
+        if not isinstance(error, torch.OutOfMemoryError) and "CUDA error: out of memory" not in first_line:
+            raise
+        raise UserError(
+            f"the GPU's memory is full ({first_line}); see who else uses it with nvidia-smi, or lower `micro_batch`"
+        ) from None
 
 
 def device_type(device: str) -> str:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.contract import UserError
 from pipeline.progress import Progress, duration
 from pipeline.stage import SignalledError
@@ -18,6 +16,7 @@ from train.interruption import Interruption
 from train.run import Run, class_weights, effective_frequencies, epoch_batches, told_mix
 from train.schedules import learning_rate
 from train.snapshots import Position, Snapshots
+from train.step import random_states, restore_random_states
 from train.tally import Tally
 from train.validation import validate
 
@@ -82,7 +81,8 @@ def _finish_epoch(training: _Training, progress: Progress) -> None:
     left = epoch_batches(run, position.epoch)[position.batch :]
     if not position.batch:
         training.history.begin(position.epoch)
-    shares = run.train_stream.batches(position.epoch, [run.learner.ranks.share(batch) for batch in left])
+    own = [run.learner.ranks.share(batch) for batch in left]
+    shares = run.train_stream.batches(position.epoch, own, together=left)
     batches = zip(left, shares, strict=True)
     steps = loop.train_batches(
         run.learner,
@@ -102,7 +102,8 @@ def _finish_epoch(training: _Training, progress: Progress) -> None:
     coefficients = run.learner.method.coefficients(position.epoch)
     groups = run.learner.optimizer.param_groups[:2]
     rates = dict(zip(("lr_backbone", "lr_head"), (group["lr"] for group in groups), strict=True))
-    measured_all = position.tally.means() | {"seconds": position.seconds} | validate(run)
+    scores = validate(run, each=lambda: _leave_validation(training))
+    measured_all = position.tally.means() | {"seconds": position.seconds} | scores
     position.rows.append({"epoch": position.epoch} | coefficients | rates | measured_all)
     if position.best_epoch == position.epoch:
         training.best = checkpoint.weights_of(run.learner.networks)
@@ -128,6 +129,14 @@ def _save_if_due(training: _Training) -> None:
     _end_if_asked(training, signal)
 
 
+def _leave_validation(training: _Training) -> None:
+    """Saves and ends the run if it was asked to; a run that goes on from there validates anew."""
+    signal = training.run.learner.ranks.largest(training.interruption.number)[0]
+    if signal:
+        _save(training)
+    _end_if_asked(training, signal)
+
+
 def _end_if_asked(training: _Training, number: float) -> None:
     """Ends the run, on all ranks, if any was sent a signal; its state has been saved."""
     signal = round(training.run.learner.ranks.largest(number)[0])
@@ -140,8 +149,9 @@ def _end_if_asked(training: _Training, number: float) -> None:
 
 
 def _save(training: _Training) -> None:
-    random = training.run.learner.ranks.everyone(_random_state())
-    if training.snapshots and training.run.learner.ranks.is_first:
+    learner = training.run.learner
+    random = learner.ranks.everyone(random_states(learner.compute.devices))
+    if training.snapshots and learner.ranks.is_first:
         training.snapshots.save(training.position, _state(training) | {"random": random})
     training.saved_s = time.monotonic()
 
@@ -160,6 +170,10 @@ def _state(training: _Training) -> dict[str, Any]:
 def _resume(training: _Training) -> None:
     """Takes up the newest good snapshot, if there is one; every rank reads the one that the first found."""
     run, ranks = training.run, training.run.learner.ranks
+    if training.snapshots and len(set(ranks.everyone(training.snapshots.run))) > 1:
+        raise UserError(
+            "the ranks would not train the same; give all machines the same commit, params.yaml, shards and packages"
+        )
     snapshot = training.snapshots.newest() if training.snapshots and ranks.is_first else None
     found = ranks.everyone(None if snapshot is None else snapshot.folder)[0]
     if training.snapshots is None or found is None:
@@ -182,14 +196,7 @@ def _load(run: Run, state: Mapping[str, Any]) -> None:
     learner.method.load_state_dict(state["method"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.scaler.load_state_dict(state["scaler"])
-    own = state["random"][learner.ranks.rank]
-    torch.set_rng_state(own["cpu"])
-    if own["cuda"]:
-        torch.cuda.set_rng_state_all(own["cuda"])
-
-
-def _random_state() -> dict[str, Any]:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    restore_random_states(learner.compute.devices, state["random"][learner.ranks.rank])
 
 
 def _tell_frequencies(run: Run) -> None:

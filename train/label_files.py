@@ -1,5 +1,6 @@
 """Labels that people bring along: tables by sample key, and matrices of how labels are confused."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def read_matrix(path: Path, classes: int) -> NDArray[np.float64]:
         UserError: if it is not C rows of C numbers in [0, 1] that sum to 1.
     """
     try:
-        matrix = np.loadtxt(path, delimiter=",", ndmin=2)
+        with warnings.catch_warnings(action="ignore"):  # of an empty file, which is told below
+            matrix = np.loadtxt(path, delimiter=",", ndmin=2)
     except FileNotFoundError:
         raise UserError(f"{path} not found; set noise_matrix to a CSV file of {classes} x {classes} numbers") from None
     except OSError as error:

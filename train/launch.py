@@ -16,6 +16,9 @@ from train.interruption import SIGNALS
 SUPERVISED = "CCT_SUPERVISED"
 """Set in the environment of ranks whose supervisor holds the stage's lock."""
 
+_TORCHRUN = "TORCHELASTIC_"
+"""Begins what torchrun tells its processes: where they meet, for one. Ranks that one of them starts meet elsewhere."""
+
 _POLL_S = 0.2
 _PIPE = 1 << 16
 """What a pipe holds; errors are a few lines."""
@@ -44,12 +47,13 @@ def supervise(module: str, ranks: int) -> None:
     """
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(ranks), SUPERVISED: "1"}
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_TORCHRUN)}
     reading, writing = os.pipe()
     address |= {"OMP_NUM_THREADS": threads, ERRORS: str(writing)}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", module],
-            env=os.environ | address | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=inherited | address | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             pass_fds=[writing],
             start_new_session=True,  # Ctrl-C at the terminal reaches the ranks through this process alone
         )
@@ -70,7 +74,7 @@ def supervise(module: str, ranks: int) -> None:
     if failed is None:
         return
     code = started[failed].returncode
-    if asked and code == 128 + asked[0]:
+    if asked and code in (128 + asked[0], -asked[0]):  # the latter if it came before the rank was ready for it
         raise SignalledError(asked[0])
     if code == 1 and errors:
         raise UserError("\n".join(errors))

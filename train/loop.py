@@ -1,6 +1,7 @@
 """One loop for every method: a step on each batch of an epoch, and prediction; it never names a method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -105,10 +106,10 @@ def predict(networks: Networks, batches: Iterable[Batch], compute: Compute) -> t
     return torch.cat(parts, dim=1).numpy(), torch.cat(positions).numpy()
 
 
-def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
+def _followed(batches: Iterable[Batch], done: Callable[[], None]) -> Iterator[Batch]:
     for batch in batches:
         yield batch
-        progress.step()
+        done()
 
 
 def predict_split(
@@ -120,18 +121,32 @@ def predict_split(
     compute: Compute,
     ranks: Ranks | None = None,
     label: str = "",
+    each: Callable[[], None] | None = None,
 ) -> Probabilities:
     """Softmax of every network, a student after the others, for a whole split in stored order, K x N x C.
 
-    Each rank does its share; all are given the whole. Progress is shown under `label`, if there is one.
+    Each rank does its share; all are given the whole. Progress is shown under `label`, if there is one. After every
+    batch `each` is called, equally often on all ranks.
 
     Raises:
         UserError: if memory ran out.
     """
     ranks = ranks or Ranks()
-    share = ranks.share(np.arange(samples))
-    batches = [share[begin : begin + batch_size] for begin in range(0, max(len(share), 1), batch_size)]
-    with Progress(label, len(batches), unit="batches", silent=not label) as progress:
-        probabilities_knc, _ = predict(networks, _counted(stream.batches(0, batches), progress), compute)
+    bounds = ranks.bounds(samples)
+    largest = max(end - begin for begin, end in pairwise(bounds))
+    together = [
+        [np.arange(begin + done, min(begin + done + batch_size, end)) for begin, end in pairwise(bounds)]
+        for done in range(0, max(largest, 1), batch_size)
+    ]
+    own, all_ranks = [shares[ranks.rank] for shares in together], [np.concatenate(shares) for shares in together]
+    with Progress(label, len(own), unit="batches", silent=not label) as progress:
+
+        def follow() -> None:
+            progress.step()
+            if each is not None:
+                each()
+
+        batches = _followed(stream.batches(0, own, together=all_ranks), follow)
+        probabilities_knc, _ = predict(networks, batches, compute)
     joined: Probabilities = ranks.joined(torch.from_numpy(probabilities_knc), samples, dim=1).numpy()
     return joined

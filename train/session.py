@@ -14,7 +14,7 @@ from pipeline.locks import exclusive_lock
 from pipeline.store import work_store
 from pipeline.streaming.opening import opened
 from pipeline.train_params import TrainParams
-from train.compute import device_type
+from train.compute import device_type, telling_full_memory
 from train.fit import fit
 from train.half import EMULATED
 from train.interruption import Interruption
@@ -47,6 +47,7 @@ def run_training(
     interruption = Interruption()
     with (
         telling_lost_ones(),
+        telling_full_memory(),
         interruption.awaited(),
         together(ranks, device=device_type(params.device)),
         opened(params, shards, mix=params.mix) as opened_set,

@@ -100,7 +100,14 @@ class Snapshots:
             (folder / _WEIGHTS).write_bytes(weights)
 
     def newest(self) -> Snapshot | None:
-        """The last good one; damaged ones are removed, with a line on stderr."""
+        """The last good one; damaged ones are removed, with a line on stderr, and so is what was best after it."""
+        found = self._newest()
+        for folder in self._folders("best"):
+            if found is None or folder >= self.store.path(KIND, self._best(found.position.epoch)):
+                self.store.discard(folder)
+        return found
+
+    def _newest(self) -> Snapshot | None:
         for folder in reversed(self._folders("e")):
             problem = damage(folder, thorough=True)
             if problem is None:
@@ -119,7 +126,9 @@ class Snapshots:
                 self.store.discard(folder)
 
     def read(self, folder: Path) -> Snapshot | None:
-        """One snapshot; None if the weights of its best epoch are not there any more."""
+        """One snapshot; None if it, or the weights of its best epoch, are not there."""
+        if not (folder / _STATE).exists():
+            return None
         content = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         position = Position(**content["position"] | {"tally": Tally(**content["position"]["tally"])})
         best = None

@@ -90,7 +90,7 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
     saved = _state_dict(_read(path), index, path)
     wanted = _backbone(network.state_dict())
     shapes = {key: value.shape for key, value in wanted.items()}
-    matching = {k: value for k, value in saved.items() if shapes.get(k) == value.shape and value.is_floating_point()}
+    matching = {k: value for k, value in saved.items() if shapes.get(k) == value.shape and _is_plain(value)}
     missing = tuple(key for key in wanted if key not in matching)
     unexpected = tuple(key for key in saved if key not in wanted)
     deeper = [key for key in unexpected if key.split(".")[0] in body_of(network)]
@@ -101,10 +101,15 @@ def load_backbone(network: nn.Module, path: Path, *, index: int) -> MatchReport:
             f"{path} matches {share:.1%} of the backbone, at least {MIN_MATCHED:.0%} are needed; "
             f"not matched, among others: {first}; check `backbone` and `init`"
         )
-    if broken := next((key for key, value in matching.items() if not value.isfinite().all()), None):
+    if broken := next((key for key, value in matching.items() if not value.float().isfinite().all()), None):
         raise UserError(f"{path}: {broken} holds numbers that are not finite; choose another file for `init`")
     network.load_state_dict(matching, strict=False)
     return MatchReport(matched=len(matching), total=len(wanted), missing=missing, unexpected=unexpected)
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether it holds floating-point numbers, all of them, here."""
+    return value.is_floating_point() and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _backbone(entries: Mapping[str, T]) -> dict[str, T]:

@@ -4,7 +4,7 @@ Positions of samples, not files, are dealt out, so that an epoch shows every sam
 shards, ranks and workers (docs/decisions/005).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -190,6 +190,7 @@ class Stream:
             batch_size=None,
             sampler=self._plan,
             num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # whose parent is the trainer, see `prepare`
             prefetch_factor=_PREFETCHED if workers else None,
             collate_fn=_as_it_is,
             persistent_workers=workers > 0,
@@ -198,15 +199,23 @@ class Stream:
             generator=torch.Generator(),  # its own: a loader that starts must not move the random state of training
         )
 
-    def batches(self, epoch: int, positions: list[NDArray[np.int64]]) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, positions: list[NDArray[np.int64]], *, together: list[NDArray[np.int64]] | None = None
+    ) -> Iterator[Batch]:
         """Decodes these batches of one epoch, in order.
+
+        Args:
+            epoch: from 0.
+            positions: of the samples of each batch.
+            together: what all ranks read for each of them, if they are several: streamed shards are kept for all.
 
         Raises:
             UserError: if a sample cannot be read, or a loader process was killed.
         """
         self._plan.batches = [(epoch, batch) for batch in positions]
         if self._feed is not None:
-            self._feed.begin([self._faces.reader.shards(batch) for batch in positions], in_flight=self._in_flight)
+            own, all_ranks = (self._shards(each) for each in (positions, together or positions))
+            self._feed.begin(own, in_flight=self._in_flight, together=all_ranks)
         with loader_processes.telling_lost_ones(ConnectionError, EOFError):
             for number, batch in enumerate(self._loader):
                 if isinstance(batch, UserError):
@@ -214,6 +223,9 @@ class Stream:
                 if self._feed is not None:
                     self._feed.done(number)
                 yield batch
+
+    def _shards(self, positions: list[NDArray[np.int64]]) -> list[Sequence[str]]:
+        return [self._faces.reader.shards(batch) for batch in positions]
 
 
 def _as_it_is(batch: Any) -> Any:

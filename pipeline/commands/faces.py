@@ -12,7 +12,7 @@ import typer
 import pipeline
 from pipeline.contract import UserError
 from pipeline.params import PARAMS_FILE, AlignParams, load_params
-from pipeline.sources import source
+from pipeline.sources import source, told_lost
 from pipeline.watched import Watched
 
 
@@ -38,9 +38,8 @@ def faces(
     pictures = source(video)
     found = faces_of_video(Watched(pictures, "faces"), out, align)
     seconds = time.monotonic() - began
-    expected = pictures.expected()
-    if found.frames < expected:
-        print(f"{video.name}: {expected - found.frames} of {expected} frames cannot be decoded", file=sys.stderr)
+    if lost := told_lost(pictures, found.frames):
+        print(lost, file=sys.stderr)
     print(
         f"{out}: {found.faces} faces in {found.tracks} tracks; the main person in {found.frames_with_main} of "
         f"{found.frames} frames; {found.frames / seconds:.0f} frames/s"

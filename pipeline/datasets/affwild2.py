@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.containers import VIDEO_SUFFIXES
 from pipeline.contract import SUBJECTS, Drop, UserError
 from pipeline.datasets import affect
 from pipeline.datasets.annotation import are_rows, lines_of, read_annotation, read_text
@@ -20,12 +21,11 @@ SPLIT_FOLDERS = {
     "Validation_Set": "val",
     "Test_Set": "test",
 }
-SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".wmv", ".mpg")
 
 
 def find_videos(raw: Path) -> dict[str, list[Path]]:
     """Videos by name. What is called like a video and is empty or no file comes last, and is refused when opened."""
-    found = sorted(path for path in walk(raw) if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in walk(raw) if path.suffix.lower() in VIDEO_SUFFIXES)
     videos: dict[str, list[Path]] = {}
     for path in sorted(found, key=lambda path: not (path.is_file() and path.stat().st_size)):
         videos.setdefault(one_spelling(path.stem), []).append(path)

@@ -124,9 +124,6 @@ def _lock_problem() -> str | None:
         return "is cut off or no YAML"
     if content is None:
         return "is empty"
-    if not isinstance(content, dict) or not isinstance(content.get("stages", {}), dict):
-        return "is not what DVC writes"
-    cut = [
-        name for name, stage in content.get("stages", {}).items() if not isinstance(stage, dict) or "cmd" not in stage
-    ]
-    return f"is cut off at stage {cut[0]}" if cut else None
+    from pipeline.team.lockfile import problem  # loads DVC, for half a second
+
+    return problem(content)

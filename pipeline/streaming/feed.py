@@ -71,18 +71,22 @@ class Feed:
         """Where each shard of the main set is while a batch that needs it is under way."""
         return self._main.places
 
-    def begin(self, batches: Sequence[Iterable[str]], *, in_flight: int = 0) -> None:
+    def begin(
+        self, batches: Sequence[Iterable[str]], *, in_flight: int = 0, together: Sequence[Iterable[str]] | None = None
+    ) -> None:
         """Announces the shards of each of the coming batches; what was announced before is over.
 
         Args:
             batches: names of the shards that each reads.
             in_flight: how many batches are asked for before the first of them is done with.
+            together: names of the shards that everybody who shares the cache reads for each; None: nobody else.
 
         Raises:
             UserError: if the cache cannot hold what is read at once.
         """
         plan = uses(batches)
-        require_room(plan, self._sizes, in_flight=in_flight, limit=self._limit, taken=self._taken)
+        all_uses = plan if together is None else uses(together)
+        require_room(all_uses, self._sizes, in_flight=in_flight, limit=self._limit, taken=self._taken)
         self._firsts = [use.first for use in plan]
         self._turns = {*self._firsts, *(use.last + 1 for use in plan)}
         self._number, self._ready, self._done, self._asked = self._number + 1, 0, 0, -1

@@ -30,13 +30,17 @@ def export(
     formats: Annotated[
         str, typer.Option(help="onnx, pt2 (torch.export), torchscript; several with commas.")
     ] = "onnx,pt2",
-    evaluation: Annotated[Path, typer.Option(help="Scores for the model card.")] = RESULTS / "evaluation.json",
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Scores for the model card. Default: results/evaluation.json, if it is of these weights."),
+    ] = None,
 ) -> None:
     """Writes the ensemble in each format, compares each with PyTorch, and adds a model card and a small program.
 
     Example: cct export --model models/demo --out exported
     """
-    from train.export import FORMATS, export_all  # loads torch, for seconds
+    from train.checkpoint import read_description  # loads torch, for seconds
+    from train.export import FORMATS, export_all
 
     wanted = [name.strip() for name in formats.split(",")]
     for name in wanted:
@@ -44,7 +48,7 @@ def export(
             raise UserError(f"--formats must be any of {', '.join(FORMATS)}, got {name!r}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another --out")
-    description = files.read_json(model / "model.json")
+    description = read_description(model)
     shards = Paths(dataset=description["dataset"]).shards
     with files.fresh_folder(out) as folder:
         faces = shards if (shards / MANIFEST).exists() else None
@@ -60,12 +64,21 @@ def export(
         )
 
 
-def _scores(path: Path, weights: Path) -> Mapping[str, Any] | None:
-    """The evaluation of exactly these weights, if there is one."""
-    if not path.exists():
+def _scores(path: Path | None, weights: Path) -> Mapping[str, Any] | None:
+    """The evaluation of exactly these weights; None if none is named and the usual one is absent or of others.
+
+    Raises:
+        UserError: if the one that is named is absent or of other weights.
+    """
+    usual = RESULTS / "evaluation.json"
+    if path is None and not usual.exists():
         return None
-    evaluation: Mapping[str, Any] = files.read_json(path)
-    return evaluation if evaluation.get("weights") == files.digest_file(weights) else None
+    evaluation: Mapping[str, Any] = files.read_json(path or usual)
+    if isinstance(evaluation, Mapping) and evaluation.get("weights") == files.digest_file(weights):
+        return evaluation
+    if path is not None:
+        raise UserError(f"--evaluation {path} is not the evaluation of {weights}; leave it out, or run `dvc repro`")
+    return None
 
 
 def _card(

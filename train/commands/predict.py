@@ -4,7 +4,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +14,7 @@ from pipeline import files, tables
 from pipeline.commands.faces import align_params, silence_decoder
 from pipeline.contract import UserError
 from pipeline.progress import Progress
-from pipeline.sources import Source, Video, sources, spooled
+from pipeline.sources import Pictures, Source, Video, sources, spooled, told_lost
 from pipeline.watched import Watched
 from train.overlay import CODECS, write_overlay
 from train.timeline import timeline_page
@@ -34,8 +34,11 @@ SUMMARY_COLUMNS = {
 
 TABLES = (".csv", ".parquet")
 
+_ENDINGS = {"--out": ".csv", "--overlay": ".webm", "--timeline": ".html"}
+"""Of what is written for each video of a folder."""
 
-Pictures = Annotated[
+
+Named = Annotated[
     str,
     typer.Argument(help="A video, a picture, a folder of either, or - for JPEGs one after another on standard input."),
 ]
@@ -44,7 +47,7 @@ Out = Annotated[Path, typer.Option(help="A .csv or .parquet file; for a folder o
 Weights = Annotated[Literal["last", "best"], typer.Option(help="last, or best (chosen on the validation set).")]
 Student = Annotated[bool, typer.Option("--student", help="Ask the student, not the ensemble (distill: on).")]
 Smoothing = Annotated[
-    float, typer.Option(min=0, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
+    float, typer.Option(min=0, max=1000, help="Gaussian mean over time: its standard deviation in frames; 0 is off.")
 ]
 Overlay = Annotated[
     Path | None, typer.Option(help="A video (.webm, .mp4, .avi) with the predictions drawn in; a folder for several.")
@@ -57,7 +60,7 @@ ParamsFile = Annotated[
 
 
 def predict(
-    pictures: Pictures,
+    pictures: Named,
     model: Model,
     out: Out,
     weights: Weights = "last",
@@ -79,6 +82,7 @@ def predict(
         _check_out(out, several)
         _check_drawn("--overlay", overlay, tuple(CODECS), several)
         _check_drawn("--timeline", timeline, (".html", ".htm"), several)
+        _check_targets(found, {"--out": out, "--overlay": overlay, "--timeline": timeline}, several)
         from train.predict import Session  # loads torch, for seconds
 
         session = Session.load(model, align, weights=weights, student=student, device=device, smoothing=smoothing)
@@ -88,6 +92,8 @@ def predict(
         done = session.predict(Watched(found[0], "predict"))
         seconds = time.monotonic() - began
         _publish(session, Watched(found[0], "overlay"), done, out, overlay, timeline)
+        if lost := told_lost(found[0], done.frames):
+            print(lost, file=sys.stderr)
         print(
             f"{out}: {done.people} {'person' if done.people == 1 else 'people'}, the main one in "
             f"{done.frames_with_main} of {done.frames} frames; {done.frames / seconds:.0f} frames/s"
@@ -119,6 +125,42 @@ def _check_drawn(option: str, path: Path | None, suffixes: tuple[str, ...], seve
     raise UserError(f"{option} {path} must end in {' or '.join(suffixes)}")
 
 
+def _check_targets(found: list[Source], asked: dict[str, Path | None], several: bool) -> None:
+    """Nothing that is written replaces what is read or something else that is written, or meets a folder."""
+    if several:
+        _check_names(found)
+    read = {path.resolve() for source in found for path in _files(source)}
+    for option, path in asked.items():
+        if path is None:
+            continue
+        for target in (path / f"{source.name}{_ENDINGS[option]}" for source in found) if several else (path,):
+            if target.resolve() in read:
+                raise UserError(f"{option} {path} would replace {target}, which is read; choose another name")
+            if target.is_dir():
+                raise UserError(f"{option}: {target} is a folder; name a file")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise UserError(f"{option} {path}: {above} is a file, not a folder")
+        if several and path.exists() and not path.is_dir():
+            raise UserError(f"{option} {path} must be a folder, since there are several videos, and is a file")
+
+
+def _check_names(found: list[Source]) -> None:
+    """Raises `UserError` if two videos differ in nothing but their suffix, so that one would get the other's name."""
+    named: dict[str, Source] = {}
+    for source in found:
+        other = named.setdefault(source.name, source)
+        if other is not source:
+            one, two = _files(other)[0], _files(source)[0]
+            raise UserError(f"{one} and {two} have the same name, and so would what is written; rename one of them")
+
+
+def _files(source: Source) -> Sequence[Path]:
+    if isinstance(source, Video):
+        return [source.path]
+    return source.paths if isinstance(source, Pictures) else []
+
+
 def _publish(
     session: "Session", source: Source, done: "Predicted", out: Path, overlay: Path | None, timeline: Path | None
 ) -> None:
@@ -135,6 +177,7 @@ def _all(session: "Session", found: list[Source], out: Path, overlay: Path | Non
     """Every video of a folder; one that fails does not stop the others. Returns the exit code."""
     rows: list[dict[str, object]] = []
     failures: list[str] = []
+    lost: list[str | None] = []
     with Progress("predict", len(found), unit="videos") as progress:
         for source in found:
             try:
@@ -142,13 +185,16 @@ def _all(session: "Session", found: list[Source], out: Path, overlay: Path | Non
             except UserError as error:
                 failures.append(f"{source.name}: {error}")
             else:
-                drawn = overlay / f"{source.name}.webm" if overlay else None
-                page = timeline / f"{source.name}.html" if timeline else None
-                _publish(session, source, done, out / f"{source.name}.csv", drawn, page)
+                drawn = overlay / f"{source.name}{_ENDINGS['--overlay']}" if overlay else None
+                page = timeline / f"{source.name}{_ENDINGS['--timeline']}" if timeline else None
+                _publish(session, source, done, out / f"{source.name}{_ENDINGS['--out']}", drawn, page)
+                lost.append(told_lost(source, done.frames))
                 rows.append({"video": source.name, "faces": len(done.table)})
                 rows[-1] |= {name: getattr(done, name) for name in ("frames", "people", "frames_with_main")}
             progress.step(note=f"{len(failures)} failed" if failures else "")
     tables.write_table(out / SUMMARY, rows, SUMMARY_COLUMNS)
+    for line in filter(None, lost):
+        print(line, file=sys.stderr)
     for failure in failures:
         print(f"cct: error: {failure}", file=sys.stderr)
     print(f"{out}: predictions of {len(rows)} videos" + (f", {len(failures)} failed" if failures else ""))

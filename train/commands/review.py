@@ -45,7 +45,11 @@ def review(
         classes=classes,
     )
     page = resources("train").joinpath("templates/review.html").read_text(encoding="utf-8")
-    with ReviewServer(session, page, port=port) as server:
+    try:
+        opened = ReviewServer(session, page, port=port)
+    except OSError as error:
+        raise UserError(f"--port {port} cannot be had ({error.strerror}); choose another, or 0") from None
+    with opened as server:
         print(f"review: {server.url}\nreview: Ctrl-C ends it; decisions are in {overrides}", flush=True)
         if browser:
             webbrowser.open(server.url)

@@ -9,7 +9,7 @@ from pipeline.contract import RESULTS, UserError
 from pipeline.files import publishing
 from pipeline.params import Params
 from train.tables.definition import Size, Table, build_table
-from train.tables.experiments import finished_experiments
+from train.tables.experiments import finished_experiments, full_name
 from train.tables.figure3 import figure3
 from train.tables.filled import fill
 from train.tables.locked import current_version
@@ -38,6 +38,8 @@ def table(
     if name == FIGURE:
         _publish(out, FIGURE, *figure3(build_table("table4", size=size)))
         return
+    if run and queue:
+        raise UserError("--run makes what is missing now, --queue later; give one of them")
     asked = build_table(name, size=size, seeds=seeds, only=only)
     version = None
     if run or queue:
@@ -48,8 +50,13 @@ def table(
         if queue:
             print("table: `dvc queue start` runs them; then render without --queue")
             return
-    filled = fill(asked, finished_experiments(), version=version, commit=commit)
+    filled = fill(asked, finished_experiments(), version=version, commit=commit and full_name(commit))
     if filled.version is None or not any(filled.found.values()):
+        if filled.others:
+            raise UserError(
+                f"{name}: no finished experiment that began from {commit} has its parameters, but some from "
+                f"{', '.join(filled.others)} have; choose with --commit"
+            )
         raise UserError(f"{name}: no finished experiment has its parameters; `cct table {name} --run` makes them")
     _publish(out, name, markdown(filled), plot(filled))
     if memory := memory_curves(filled):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -50,7 +50,7 @@ class Definition(Group):
 
     title: str
     heading: str
-    paper: int | None = None
+    paper: Annotated[int, Ge(1), Le(7)] | None = None
     set: Changes = Field(default_factory=dict)
     seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
     rows: Annotated[list[Choice], MinLen(1)]

@@ -49,6 +49,13 @@ def finished_experiments() -> list[Finished]:
     return [each for each in made if each is not None]
 
 
+def full_name(commit: str) -> str:
+    """What git makes of a commit's name: `HEAD`, a branch, a tag; one that git does not know stays as it is."""
+    asked = ["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or commit
+
+
 def cached(digests: Iterable[str]) -> dict[str, Path]:
     """The files of outputs in DVC's cache, by digest; those that are there."""
     folder = Path(_output(*DVC, "cache", "dir").strip()) / "files/md5"
