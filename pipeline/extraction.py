@@ -15,7 +15,7 @@ from pipeline.mismatch import Decoded
 from pipeline.pictures import MissingPictureError, Place, stored_jpeg
 from pipeline.store import WorkStore
 
-EXTRACT_VERSION = 3
+EXTRACT_VERSION = 4
 """Raise it when a stored frame, or what is recorded of the video, changes for the same parameters."""
 
 FRAMES_TAR = "frames.tar"
@@ -78,6 +78,8 @@ def extract_video(task: ExtractTask) -> Extracted:
     if folder is None:
         with task.store.building("frames", task.key) as building:
             _decode_into(building, task) if task.pictures is None else _gather_into(building, task, task.pictures)
+            if task.pictures is None and files.digest_file(task.path) != task.sha256:
+                raise UserError(f"{task.path.name}: changed since the stage index read it; run `dvc repro` again")
         folder = task.store.path("frames", task.key)
     info = files.read_json(folder / _INFO)
     info["undecodable"] = tuple(info["undecodable"])

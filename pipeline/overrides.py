@@ -1,7 +1,8 @@
 """Labels that people corrected: a log of decisions about stretches of frames, one line each, that git can merge.
 
-`labels/overrides.csv` only grows. Of several decisions about one stretch the latest holds; `.gitattributes` lets git
-keep the lines of both sides when two people reviewed at the same time.
+`labels/overrides.csv` only grows. Of several decisions about one label of a stretch the latest holds. When labels that
+were corrected have been learned from, a second review judges the corrected ones: its decisions add to the first's.
+`.gitattributes` lets git keep the lines of both sides when two people reviewed at the same time.
 """
 
 import contextlib
@@ -33,15 +34,15 @@ DECISIONS = (*CLASSES, KEEP, EXCLUDE, UNDO)
 _LINE_END = re.compile(r"\r+\n|\r")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
-Stretch = tuple[str, int, int]
-"""Trial, first and last frame (inclusive)."""
+Judged = tuple[str, int, int, str]
+"""Trial, first and last frame (inclusive), and the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Override:
     """One decision: the class that all frames of a stretch with the label `given` have, or to keep or exclude them.
 
-    `undo` takes back earlier decisions about the same stretch. `when` is UTC in ISO 8601, `who` a name.
+    `undo` takes back what was decided about the same label of that stretch. `when` is UTC in ISO 8601, `who` a name.
     """
 
     dataset: str
@@ -54,9 +55,9 @@ class Override:
     when: str
 
     @property
-    def stretch(self) -> Stretch:
+    def judged(self) -> Judged:
         """What it is about."""
-        return self.trial, self.first_frame, self.last_frame
+        return self.trial, self.first_frame, self.last_frame, self.given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +110,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def in_force(overrides: Iterable[Override]) -> dict[Stretch, Override]:
-    """The decision that holds for each stretch, in the order of their making; what was undone is left out."""
-    held: dict[Stretch, Override] = {}
+def in_force(overrides: Iterable[Override]) -> dict[Judged, Override]:
+    """The decision that holds for each label of a stretch, in the order of their making; without what was undone."""
+    held: dict[Judged, Override] = {}
     for override in overrides:
-        held.pop(override.stretch, None)
+        held.pop(override.judged, None)
         if override.decision != UNDO:
-            held[override.stretch] = override
+            held[override.judged] = override
     return held
 
 
@@ -124,8 +125,9 @@ def corrected(
 ) -> tuple[list[Trial], list[Dropped], list[Change]]:
     """Applies decisions to labels; where stretches overlap the later decision wins.
 
-    A decision concerns the frames of its stretch that have the label it was made about: if the annotation has changed
-    since, they are left alone and counted as stale. What becomes a class beyond the first `classes` is left out.
+    A decision concerns the frames of its stretch that have the label it was made about, by the annotation or by earlier
+    decisions: if the annotation has changed since, they are left alone and counted as stale. What becomes a class
+    beyond the first `classes` is left out.
 
     Returns:
         The trials with corrected labels, what was excluded, and what each decision did.
@@ -137,10 +139,11 @@ def corrected(
         if override.trial not in by_name:
             changes.append(Change(override=override, frames=0, stale=override.last_frame - override.first_frame + 1))
             continue
-        given = by_name[override.trial].labels[override.first_frame : override.last_frame + 1]
-        concerned = given == CLASSES.index(override.given)
-        stale = int(np.count_nonzero(~concerned & (given != NO_LABEL)))
+        raw = by_name[override.trial].labels[override.first_frame : override.last_frame + 1]
         own = labels[override.trial][override.first_frame : override.last_frame + 1]
+        given = CLASSES.index(override.given)
+        concerned = (raw == given) | (own == given)
+        stale = int(np.count_nonzero(~concerned & (raw != NO_LABEL)))
         before = own.copy()
         own[concerned] = _label(override)
         changes.append(Change(override=override, frames=int(np.count_nonzero(before != own)), stale=stale))

@@ -222,15 +222,17 @@ def _opened(path: Path, *properties: int) -> Iterator[cv2.VideoCapture]:
 def _check_interlacing(path: Path) -> None:
     """Refuses a video whose frames the decoder does not convert: it then gives the same memory again and again."""
     with _opened(path, cv2.CAP_PROP_FORMAT, -1) as capture:
-        if not capture.grab() or not may_be_interlaced(capture.retrieve()[1].tobytes()):
+        if not capture.grab():
+            return
+        extra = capture.retrieve(flag=int(capture.get(cv2.CAP_PROP_CODEC_EXTRADATA_INDEX)))[1]
+        head = b"".join(part.tobytes() for part in (extra, capture.retrieve()[1]) if part is not None)
+        if not may_be_interlaced(int(capture.get(cv2.CAP_PROP_FOURCC)), head):
             return
     with _opened(path) as capture:
-        before = None
-        for _ in range(_FRAMES_THAT_DIFFER):
-            _, picture = capture.read()
-            if picture is not None and before is not None and not np.array_equal(picture, before):
-                return
-            before = picture if picture is not None else before
+        pictures = (capture.read()[1] for _ in range(_FRAMES_THAT_DIFFER))
+        found = (picture for picture in pictures if picture is not None)
+        if any(not np.array_equal(one, other) for one, other in itertools.pairwise(found)):
+            return
     raise UserError(f"{path.name}: interlaced; deinterlace it first: ffmpeg -i IN -vf yadif -crf 17 OUT")
 
 

@@ -33,11 +33,12 @@ def encode(
     pixels: str = "yuv420p",
     *,
     size: tuple[int, int] = (128, 64),
+    rate: int = 10,
     times: Sequence[int] | None = None,
     aspect: Fraction | None = None,
     **options: str,
 ) -> Path:
-    """Encodes RGB pictures, or so many numbered frames, at 10 frames/s, or at `times` in milliseconds."""
+    """Encodes RGB pictures, or so many numbered frames, at `rate` frames/s, or at `times` in milliseconds."""
     width, height = size
     pictures = (
         frames
@@ -47,7 +48,7 @@ def encode(
     kind = path.suffix[1:].lower()
     flags = {"movflags": options.pop("movflags")} if "movflags" in options else {}
     with av.open(str(path), "w", format=CONTAINERS.get(kind, kind), options=flags) as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
         stream.options = {"x265-params": "log-level=none", **options} if codec == "libx265" else options

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from hypothesis import strategies as st
 
@@ -203,7 +204,12 @@ def video_targets(folder: Path) -> dict[str, Target]:
         seed = encode(folder / f"seed.{suffix}", 6, codec, pixels, **flags).read_bytes()
         found[suffix] = Target(inputs=mutated([seed], head=1500) | mutated([seed]), check=check(suffix))
     packets = st.binary(max_size=99) | st.binary(max_size=99).map(lambda rest: b"\0\0\1\x67\x64" + rest)
-    return found | {"first packet": Target(inputs=packets, check=may_be_interlaced)}
+
+    def headers(head: bytes) -> None:
+        for codec in ("h264", "mpg2", "FMP4", "hevc", "apch", "AVdn", "dvsd"):
+            may_be_interlaced(cv2.VideoWriter.fourcc(*codec), head)
+
+    return found | {"first packet": Target(inputs=packets, check=headers)}
 
 
 def quiet() -> None:

@@ -55,6 +55,16 @@ def test_every_split_folder_is_known(tmp_path: Path, name: str, split: str) -> N
     assert (trial.split, by_frame(trial.labels), len(trial.labels)) == (split, {0: 0, 2: 3}, 3)
 
 
+def test_annotations_are_found_in_any_case_and_at_any_depth(tmp_path: Path) -> None:
+    raw_set(tmp_path, {"Train_Set/batch1/v": ROWS, "Train_Set/w": ROWS, "Train_Set/x": ROWS}, "v.mp4", "w.mp4")
+    folder = tmp_path / "annotations/EXPR_Set/Train_Set"
+    for name in ("w", "x"):
+        (folder / f"{name}.txt").rename(folder / f"{name}.TXT")
+    found = read(tmp_path, tmp_path / "annotations", 7)
+    assert sorted(trial.name for trial in found.trials) == ["v", "w"]
+    assert drops(found)["x", "train", "video_missing"] == 2
+
+
 def test_other_tracks_beside_it_do_not_disturb(tmp_path: Path) -> None:
     (tmp_path / "annotations/VA_Set/Train_Set").mkdir(parents=True)
     (tmp_path / "annotations/VA_Set/Train_Set/v.txt").write_text("valence,arousal\n0.1,0.2\n")

@@ -136,6 +136,17 @@ def test_the_key_depends_on_bytes_and_parameters_and_not_on_names(tmp_path: Path
     assert dataclasses.replace(task, video="b", path=tmp_path / "b.mp4", store=WorkStore(tmp_path)).key == task.key
 
 
+def test_a_video_that_changed_since_the_index_is_not_stored_for_the_one_it_was(
+    tmp_path: Path, make_video: MakeVideo
+) -> None:
+    video, store = make_video(tmp_path / "a.mp4", 5), tmp_path / "store"
+    task = extract_task(video, store)
+    make_video(video, 9)
+    with pytest.raises(UserError, match=r"a\.mp4: changed since the stage index read it"):
+        extract_video(task)
+    assert not list(WorkStore(store).entries())
+
+
 def test_a_video_that_is_none_leaves_no_entry(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(UserError, match=r"a\.mp4"):

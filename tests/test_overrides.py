@@ -159,6 +159,28 @@ def test_the_latest_decision_holds_and_undo_takes_it_back() -> None:
     assert corrected([trial(0, 0, 0, 0, 0, 0)], overlapping, 8)[0][0].labels.tolist() == [1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("later", "labels"),
+    [
+        ([override(KEEP, 2, 5, "Anger", 1)], [0, 0, 1, 1, 1, 1, 4, 4]),
+        ([override("Fear", 2, 5, "Anger", 1)], [0, 0, 3, 3, 3, 3, 4, 4]),
+        ([override(EXCLUDE, 2, 5, "Anger", 1)], [0, 0, -1, -1, -1, -1, 4, 4]),
+        ([override("Fear", 0, 5, "Anger", 1)], [0, 0, 3, 3, 3, 3, 4, 4]),
+        ([override("Fear", 2, 5, "Anger", 1), override(UNDO, 2, 5, "Anger", 2)], [0, 0, 1, 1, 1, 1, 4, 4]),
+        ([override("Neutral", 2, 5, "Anger", 1)], [0, 0, 0, 0, 0, 0, 4, 4]),
+        ([override("Neutral", 2, 5, "Anger", 1), override("Fear", 0, 5, "Neutral", 2)], [3, 3, 3, 3, 3, 3, 4, 4]),
+        ([override(UNDO, 2, 5, "Neutral", 1)], [0, 0, 0, 0, 0, 0, 4, 4]),
+    ],
+)
+def test_a_second_review_judges_the_corrected_labels(later: list[Override], labels: list[int]) -> None:
+    """What it sees are shards and suspects made from the labels as the first one corrected them."""
+    first = override("Anger", 2, 5)
+    assert corrected([trial(0, 0, 0, 0, 0, 0, 4, 4)], [first], 8)[0][0].labels.tolist() == [0, 0, 1, 1, 1, 1, 4, 4]
+    (after,), _, changes = corrected([trial(0, 0, 0, 0, 0, 0, 4, 4)], [first, *later], 8)
+    assert after.labels.tolist() == labels
+    assert all(change.stale == 0 for change in changes if change.override.first_frame == 2)
+
+
 def test_a_trial_that_is_gone_is_counted_as_stale() -> None:
     trials, dropped, (change,) = corrected([], [override("Anger")], 8)
     assert (trials, dropped, change.frames, change.stale) == ([], [], 0, 4)

@@ -152,15 +152,33 @@ def test_pixels_that_are_not_square_are_made_square(
     assert [number_of(picture) for picture in upright] == [0, 1, 2]
 
 
+INTERLACED: dict[str, tuple[str, tuple[int, int], dict[str, str]]] = {
+    "libx264": ("yuv420p", (128, 64), {"x264-params": "tff=1"}),
+    "libx265": ("yuv420p", (128, 64), {"x265-params": "interlace=tff:log-level=none"}),
+    "prores_ks": ("yuv422p10le", (128, 64), {}),
+    "dnxhd": ("yuv422p", (1920, 1080), {"b": "120M"}),
+    "dvvideo": ("yuv420p", (720, 576), {}),
+}
+"""Pixels, size and options of codecs that need them."""
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("libx264", "mp4"), ("libx264", "mkv"), ("libx264", "ts"), ("libx264", "avi"), ("mpeg2video", "mpg")],
+    [
+        *(("libx264", suffix) for suffix in ("mp4", "mkv", "ts", "avi")),
+        ("mpeg2video", "mpg"),
+        *(("mpeg4", suffix) for suffix in ("mp4", "mkv", "mov", "avi")),
+        ("libx265", "mp4"),
+        ("prores_ks", "mov"),
+        ("dnxhd", "mov"),
+        ("dvvideo", "avi"),
+    ],
 )
 def test_interlaced_video_is_refused_for_the_decoder_gives_what_is_no_picture(
     tmp_path: Path, codec: str, suffix: str
 ) -> None:
-    options = {"x264-params": "tff=1"} if codec == "libx264" else {}
-    path = encode(tmp_path / f"a.{suffix}", FRAMES, codec, flags="+ildct+ilme", **options)
+    pixels, size, options = INTERLACED.get(codec, ("yuv420p", (128, 64), {}))
+    path = encode(tmp_path / f"a.{suffix}", FRAMES, codec, pixels, size=size, rate=25, flags="+ildct+ilme", **options)
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).interlaced_frame
     plain = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -176,13 +194,14 @@ def test_interlaced_video_is_refused_for_the_decoder_gives_what_is_no_picture(
 def test_what_only_may_be_interlaced_is_read(tmp_path: Path, matrices: str, fields: int) -> None:
     options = {"x264-params": f"fake-interlaced={fields}:cqm={matrices}"}
     path = encode(tmp_path / "a.h264", FRAMES, **options)
-    assert may_be_interlaced(path.read_bytes()) == bool(fields)
+    assert may_be_interlaced(cv2.VideoWriter.fourcc(*"h264"), path.read_bytes()) == bool(fields)
     assert numbers(encode(tmp_path / "a.mp4", FRAMES, **options)) == same(FRAMES)
 
 
 @given(st.binary(max_size=200).map(lambda junk: b"\0\0\1\x67" + junk) | st.binary(max_size=99))
 def test_any_packet_has_an_answer(packet: bytes) -> None:
-    assert may_be_interlaced(packet) in (True, False)
+    for codec in ("h264", "mpg2", "FMP4", "hevc", "apch", "AVdn", "dvsd", "VP90"):
+        assert may_be_interlaced(cv2.VideoWriter.fourcc(*codec), packet) in (True, False)
 
 
 def test_a_change_of_size_in_mid_stream_is_scaled_to_the_declared_size(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.contract import UserError
-from pipeline.datasets.annotation import lines_of, read_text
+from pipeline.datasets.annotation import lines_of, read_text, texts
 from pipeline.datasets.base import Trial, one_spelling
 from pipeline.marks import ACTION_UNITS
 
@@ -48,7 +48,7 @@ def _files(folder: Path, roots: Sequence[str], split_folders: Sequence[str]) -> 
     found = [folder / name for name in roots if (folder / name).is_dir()]
     if len(found) > 1:
         raise UserError(f"index.annotations: several sets, keep one of {', '.join(map(str, found))}")
-    paths = [path for root in found for name in split_folders for path in sorted((root / name).glob("*.txt"))]
+    paths = [path for root in found for name in split_folders for path in texts(root / name)]
     return {one_spelling(path.stem): path for path in reversed(paths)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.containers import VIDEO_SUFFIXES
 from pipeline.contract import SUBJECTS, Drop, UserError
 from pipeline.datasets import affect
-from pipeline.datasets.annotation import are_rows, lines_of, read_annotation, read_text
+from pipeline.datasets.annotation import are_rows, lines_of, read_annotation, read_text, texts
 from pipeline.datasets.base import NO_LABEL, Dropped, RawSet, Trial, one_spelling
 from pipeline.datasets.leakage import keep_one_split
 from pipeline.files import walk
@@ -51,7 +51,7 @@ def read(
     found = RawSet()
     listed: dict[str, str] = {}
     for folder, split in _split_folders(root):
-        for path in sorted(folder.glob("*.txt")):
+        for path in texts(folder):
             names = _name_list(path, videos)
             for name in names:
                 if match := _video_of(name, videos):
@@ -161,7 +161,8 @@ def _unusable(found: RawSet, name: str, split: str, source: Path) -> tuple[Drop,
     if one_spelling(str(source)) != unicodedata.normalize("NFC", str(source)):
         return Drop.VIDEO_UNREADABLE, "the bytes of its path are not UTF-8; rename it and its annotation"
     if any(trial.name == name and trial.split == split for trial in found.trials):
-        return Drop.ANNOTATION_UNREADABLE, "another file has this name too, spelled with other bytes"
+        detail = "another file has this name too, in another folder or spelled with other bytes"
+        return Drop.ANNOTATION_UNREADABLE, detail
     return None
 
 

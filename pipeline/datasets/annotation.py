@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.contract import CLASSES, Drop, UserError
 from pipeline.datasets.base import NO_LABEL, Labels
+from pipeline.files import walk
 
 IGNORE = -1
 
@@ -29,6 +30,11 @@ class Annotation:
     labels: Labels
     dropped: Counter[Drop]
     note: str = ""
+
+
+def texts(folder: Path) -> list[Path]:
+    """What is called a text below a folder, at any depth and in upper or lower case, sorted."""
+    return sorted(path for path in walk(folder) if path.suffix.lower() == ".txt")
 
 
 def read_annotation(path: Path, classes: int) -> Annotation:

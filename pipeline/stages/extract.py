@@ -47,7 +47,8 @@ def extract_all(params: Params) -> None:
         stride=params.extract.stride,
     )
     unreadable = {video: extracted.unreadable for video, extracted in tally.results.items()}
-    dropped += unreadable_pictures(trials, unreadable)
+    skipped = {row["trial"] for row in mismatch if row["action"] == "skipped"}
+    dropped += unreadable_pictures(trials[~trials["trial"].isin(skipped)], unreadable)
     earlier = tables.read_table(paths.index_drops, DROP_COLUMNS)
     drops = pd.concat([earlier, tables.table(drop_rows(dropped, "extract"), DROP_COLUMNS)])
     with files.fresh_folder(paths.frames) as folder:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.contract import CLASSES, UserError
-from pipeline.overrides import DECISIONS, UNDO, Override, append_override, in_force, now, read_overrides
+from pipeline.overrides import DECISIONS, UNDO, Judged, Override, append_override, in_force, now, read_overrides
 from pipeline.shards.reading import ShardReader
 
 _INSIDE, _BESIDE = 9, 3
@@ -38,10 +38,11 @@ class Session:
         self._suspects = suspects.to_dict("records")
         self._lock = threading.Lock()
         self._log: list[tuple[int, str]] = []
-        held: dict[tuple[str, int, int], Override] = {}
+        held: dict[Judged, Override] = {}
         for dataset in suspects["dataset"].unique():
             held |= in_force(read_overrides(overrides, str(dataset)))
-        self._decisions = [held[key].decision if (key := _stretch(row)) in held else "" for row in self._suspects]
+        keys = [(*_stretch(row), str(row["given"])) for row in self._suspects]
+        self._decisions = [held[key].decision if key in held else "" for key in keys]
         self._shown = _chosen(reader.samples, self._suspects)
         self._known = {picture.position for pictures in self._shown for picture in pictures}
 
