@@ -163,6 +163,56 @@ def test_a_restricted_set_goes_to_private_remotes_only(
     assert told(findings(None), "restricted").state == "ok"
 
 
+REPORT = """\
+  report:
+    cmd: "true"
+    deps:
+      - data/shards/other.json
+    outs:
+      - results/report.html
+"""
+OTHER = """\
+  other:
+    cmd: "true"
+    outs:
+      - data/shards/other
+"""
+
+
+@pytest.mark.parametrize("restricted", [True, False])
+def test_what_was_made_from_a_restricted_set_goes_no_further_though_params_name_another(
+    project: Path, params: Params, tmp_path: Path, restricted: bool
+) -> None:
+    other = project / "data/shards/other"
+    shutil.copytree(project / "data/shards/demo", other)
+    manifest = json.loads((other / "manifest.json").read_bytes())
+    manifest["params"]["index"]["restricted"] = restricted
+    (other / "manifest.json").unlink()
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    tell_name(other)
+    (project / "results").mkdir()
+    (project / "results/report.html").write_text("faces")
+    (project / "dvc.yaml").write_text(STAGES + REPORT + OTHER)
+    with Repo(".") as repo:
+        repo.commit(force=True)
+    (project / "dvc.yaml").write_text(STAGES + REPORT)
+    push(params)
+    before = remote_objects(tmp_path)
+    if restricted:
+        with pytest.raises(
+            UserError, match=r"data/shards/other is restricted .*, and so is what dvc\.lock records"
+        ):
+            sharing.push(params, None, everything=True, thorough=False)
+        assert remote_objects(tmp_path) == before
+        assert told(findings(None), "restricted").state == "fail"
+        other.with_suffix(".json").unlink()
+        with pytest.raises(UserError, match="data/shards/other is restricted"):
+            sharing.push(params, None, everything=True, thorough=False)
+    else:
+        assert sharing.push(params, None, everything=True, thorough=False)[1].files == 1
+        assert told(findings(None), "restricted").state == "ok"
+
+
 def test_a_mark_holds_for_its_address_and_below(project: Path) -> None:
     guard.PRIVATE_REMOTES.write_text("# s3://commented\ns3://bucket/cct/\n")
     urls = ("s3://bucket/cct", "s3://bucket/cct/a", "s3://bucket/cct2", "s3://bucket", "s3://commented")

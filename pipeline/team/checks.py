@@ -16,7 +16,7 @@ from pipeline.params import load_params
 from pipeline.team import guard
 from pipeline.team.cache_checks import cache_findings
 from pipeline.team.project import Remote, find_remote, opened_project, speaking_with
-from pipeline.team.wanted import Wanted, listing, needed_for_training, parts
+from pipeline.team.wanted import Wanted, listing, needed_for_training, parts, recorded_sets
 
 _CONFIG, _LOCAL_CONFIG = Path(".dvc/config"), Path(".dvc/config.local")
 _SECRET_KEYS = {
@@ -98,7 +98,8 @@ def restricted_findings(repo: Repo) -> list[Finding]:
     """
     cache = repo.cache.local
     try:
-        wanted = [each for each in needed_for_training(repo, load_params()) if each.is_shard_set]
+        needed = {each.path: each for each in needed_for_training(repo, load_params()) if each.is_shard_set}
+        wanted = [each for each in (recorded_sets() | needed).values() if each is not None]
     except UserError as error:
         return [warn("restricted", f"cannot tell: {error}", "dvc repro shard")]
     here = [each for each in wanted if (listed := listing(each)) and cache.exists(listed.oid)]

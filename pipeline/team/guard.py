@@ -13,7 +13,7 @@ from pipeline import files
 from pipeline.contract import UserError
 from pipeline.shards.manifest import MANIFEST
 from pipeline.team.project import Remote
-from pipeline.team.wanted import Part, Wanted, parts
+from pipeline.team.wanted import Part, Wanted, listing, parts, recorded_sets
 
 PRIVATE_REMOTES = Path(".dvc/private-remotes")
 _HEADING = """\
@@ -59,12 +59,26 @@ def refuse_restricted(cache: HashFileDB, remote: Remote, wanted: Iterable[Wanted
     """
     if is_private(remote.url):
         return
-    for each in wanted:
-        if each.is_shard_set and is_restricted(cache, parts(cache, each)):
+    sent: dict[str, Wanted | None] = {each.path: each for each in wanted}
+    judged = {path: each for path, each in sent.items() if each is None or each.is_shard_set}
+    if len(judged) < len(sent):
+        judged = recorded_sets() | judged  # results and weights have the same paths whatever they were made from
+    for path, each in judged.items():
+        if counts_as_restricted(cache, each):
+            made = "" if path in sent else ", and so is what dvc.lock records of it,"
             raise UserError(
-                f"{each.path} is restricted (its manifest says so) and remote {remote.name} ({remote.url}) is not "
-                f"marked private; if nobody can read it who may not have the set: cct team private {remote.name}"
+                f"{path} is restricted (its manifest says so, or cannot be read){made} and remote {remote.name} "
+                f"({remote.url}) is not marked private; if nobody can read it who may not have the set: "
+                f"cct team private {remote.name}"
             )
+
+
+def counts_as_restricted(cache: HashFileDB, shard_set: Wanted | None) -> bool:
+    """Whether a set is restricted, as far as this machine can tell: one that it does not have is."""
+    listed = None if shard_set is None else listing(shard_set)
+    if shard_set is None or listed is None or not cache.exists(listed.oid):
+        return True
+    return is_restricted(cache, parts(cache, shard_set))
 
 
 def is_restricted(cache: HashFileDB, listed: Iterable[Part]) -> bool:

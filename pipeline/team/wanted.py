@@ -1,5 +1,6 @@
 """Which files a team shares: the shard sets that training needs, as git's files name them, or all that DVC keeps."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.shards.naming import named_objects
 
 SHARDS = "data/shards/"
 _WEIGHTS = "models/"
+_LOCK = Path("dvc.lock")
+_NAMED = re.compile(rf"\b{SHARDS}([a-z0-9][a-z0-9_-]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,19 @@ def everything_kept(repo: Repo) -> list[Wanted]:
     """All outputs that DVC keeps in its cache and dvc.lock knows: what `dvc push` sends."""
     outs = (out for out in repo.index.outs if out.use_cache and out.hash_info)
     return [Wanted(path=out.def_path, digest=out.hash_info) for out in outs]
+
+
+def recorded_sets() -> dict[str, Wanted | None]:
+    """The shard sets, by path, that what dvc.lock records was made from; None for one that no file names any more."""
+    found: dict[str, Wanted | None] = {}
+    for name in sorted(set(_NAMED.findall(_LOCK.read_text(errors="replace")))) if _LOCK.exists() else ():
+        try:
+            oid = named_objects(Path(SHARDS, name))
+        except UserError:
+            found[SHARDS + name] = None
+        else:
+            found[SHARDS + name] = Wanted(path=SHARDS + name, digest=HashInfo("md5", oid))
+    return found
 
 
 def listing(wanted: Wanted) -> Part | None:
