@@ -199,9 +199,7 @@ def test_what_was_made_from_a_restricted_set_goes_no_further_though_params_name_
     push(params)
     before = remote_objects(tmp_path)
     if restricted:
-        with pytest.raises(
-            UserError, match=r"data/shards/other is restricted .*, and so is what dvc\.lock records"
-        ):
+        with pytest.raises(UserError, match=r"data/shards/other is restricted .*, and so is what dvc\.lock records"):
             sharing.push(params, None, everything=True, thorough=False)
         assert remote_objects(tmp_path) == before
         assert told(findings(None), "restricted").state == "fail"
