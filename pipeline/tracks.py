@@ -178,7 +178,8 @@ def smooth(track: Track, *, deviation: float) -> None:
     values = np.array([np.concatenate([face.box, face.points.reshape(-1)]) for face in track.faces.values()])
     reach = 3 * deviation
     for frame_index, face in list(track.faces.items()):
-        first, last = np.searchsorted(indices, (frame_index - reach, frame_index + reach + 1))
+        first = np.searchsorted(indices, frame_index - reach)
+        last = np.searchsorted(indices, frame_index + reach, side="right")
         weights = np.exp(-0.5 * ((indices[first:last] - frame_index) / deviation) ** 2)
         mean = weights @ values[first:last] / weights.sum()
         track.faces[frame_index] = replace(face, box=rounded(mean[:4]), points=rounded(mean[4:].reshape(5, 2)))
@@ -190,7 +191,7 @@ def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, fram
     Args:
         tracks: all tracks of the video.
         subject: `left`, `right`, or empty for the only annotated person.
-        others: the subjects of the video's other annotations. If the other one is `left`, an empty subject means
+        others: the subjects of the video's other annotations. If one is `left` and none `right`, an empty subject means
             the one on the right, and the reverse.
         frame_width: in pixels; its middle divides left from right where two faces are never seen together.
     """
@@ -206,7 +207,8 @@ def choose(tracks: Sequence[Track], subject: str, others: Iterable[str], *, fram
 def rule_for(subject: str, others: Iterable[str]) -> str:
     """How the annotated person is told from others: `left`, `right`, or `main` (persistence and size)."""
     opposite = {"left": "right", "right": "left"}
-    return subject or next((opposite[other] for other in others if other in opposite), "main")
+    sides = opposite.keys() & set(others)
+    return subject or (opposite[sides.pop()] if len(sides) == 1 else "main")
 
 
 def _divide(tracks: Sequence[Track], frame_width: int) -> float:

@@ -104,5 +104,7 @@ def test_the_scoreboard_stands_beside_the_paper(evaluated: dict) -> None:
     assert "| CCT | 0.4040 | 0.6378 | 0.4814 |" in text
     assert "| Netease Fuxi Virtual Human | 0.7630 |" in text
     assert f"| **ensemble, last epoch** | {evaluated['ensemble']['f1']:.4f} |" in text
-    assert "cannot be compared with demo" in text
-    assert "cannot be compared" not in beside_paper({**evaluated, "dataset": "affwild2"})
+    assert "the dataset demo, the paper Aff-Wild2: the figures are not comparable" in text
+    for name in ("affwild2", "affwild2-cropped"):
+        assert "not comparable" not in beside_paper({**evaluated, "dataset": name, "classes": list("abcdefg")})
+    assert "The paper has seven classes, this run 4" in beside_paper({**evaluated, "dataset": "affwild2"})

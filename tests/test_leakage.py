@@ -161,6 +161,17 @@ def test_the_command_lists_them_and_tells_by_its_exit_code(
         assert isinstance(refused.exception, UserError) and said in str(refused.exception)
 
 
+def test_the_command_leaves_nothing_in_the_folder_of_a_set(
+    sets: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CCT_STORE", raising=False)
+    monkeypatch.chdir(sets["b"])
+    before = sorted(Path().rglob("*"))
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["leakage", "."]).exit_code == 0
+    assert sorted(Path().rglob("*")) == before
+
+
 def changed(mix: dict[str, float], found: str = "error", **pretrain: object) -> Params:
     base = params(dataset="a", mix=mix)
     return base.model_copy(

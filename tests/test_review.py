@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.contract import UserError
 from pipeline.overrides import in_force, read_overrides
 from tests.browsing import CHROMIUM, chromium
 from tests.review_parts import SEVEN, review_project, reviewing
+from train.cli import app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,7 +64,19 @@ def test_only_who_knows_the_token_and_names_this_host_is_answered(project: Path,
         assert request(url, "picture/../../params.yaml")[0] in (400, 404)
         for wrong in ({"number": 99, "decision": "keep"}, {"number": 0, "decision": "Joy"}, {"number": 0}, [1], "x"):
             assert request(url, "decide", body=wrong)[0] == 400
+        deep = http.client.HTTPConnection(urlsplit(url).hostname or "", urlsplit(url).port, timeout=20)
+        deep.request("POST", urlsplit(url).path + "decide", "[" * 4000)
+        assert deep.getresponse().status == 400
         assert not overrides.exists()
+
+
+def test_labels_that_are_wrong_on_purpose_are_not_reviewed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    content = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(content.replace("noise_kind: none", "noise_kind: pair"))
+    done = CliRunner().invoke(app, ["review", "--no-browser"])
+    Path("params.yaml").write_text(content)
+    assert isinstance(done.exception, UserError) and "wrong on purpose" in str(done.exception)
 
 
 def test_decisions_are_on_disk_before_they_are_answered_and_outlive_a_kill(project: Path, overrides: Path) -> None:

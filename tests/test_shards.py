@@ -140,6 +140,7 @@ def test_a_record_is_what_a_json_encoder_writes(scratch: Path, name: str, number
 def test_a_record_tells_every_number_as_python_does(tmp_path: Path) -> None:
     """Also where the library that writes them would not: whole, small, large ones, and one that is unknown."""
     numbers = [0.0, -0.0, 3.0, -2.5, 1e-4, 9e-5, 1e-7, 1e15, 1e16, 2.0**53, 0.1, 100 / 3, 123456.015625, 5e-324]
+    numbers += [1e10, 99999999999.5]
     columns = {"x1": numbers, "pitch": numbers[::-1], "probability": [math.nan, *numbers[1:]]}
     write_shard(shard_task(tmp_path, [JPEG] * len(numbers), **columns))
     contents = [content for _, _, content in members(tmp_path / "out")][2::3]

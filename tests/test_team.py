@@ -211,6 +211,13 @@ def test_what_was_made_from_a_restricted_set_goes_no_further_though_params_name_
         assert told(findings(None), "restricted").state == "ok"
 
 
+def test_a_folder_that_was_not_there_may_be_a_disk_that_is_not_mounted(project: Path, tmp_path: Path) -> None:
+    for state in ("warn", "ok"):
+        found = told(findings(None), "remote team")
+        assert found.state == state
+        assert (f"{tmp_path / 'remote'} was not there" in found.text) == (state == "warn")
+
+
 def test_a_mark_holds_for_its_address_and_below(project: Path) -> None:
     guard.PRIVATE_REMOTES.write_text("# s3://commented\ns3://bucket/cct/\n")
     urls = ("s3://bucket/cct", "s3://bucket/cct/a", "s3://bucket/cct2", "s3://bucket", "s3://commented")

@@ -6,6 +6,20 @@ All are of Aff-Wild2, seven classes.
 from dataclasses import dataclass
 from typing import Literal
 
+DATASETS = ("affwild2", "affwild2-cropped")
+"""What the presets call the set that the figures are of: its videos, and its official crops."""
+
+CLASSES = 7
+
+
+def not_comparable(dataset: str, classes: int) -> str | None:
+    """Why figures on a set with so many classes cannot be compared with the paper's; None if they can."""
+    if dataset not in DATASETS:
+        return f"This run used the dataset {dataset}, the paper Aff-Wild2: the figures are not comparable."
+    if classes != CLASSES:
+        return f"The paper has seven classes, this run {classes}: the figures are not comparable."
+    return None
+
 
 @dataclass(frozen=True)
 class Row:

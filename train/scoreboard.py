@@ -35,8 +35,8 @@ def beside_paper(evaluated: dict[str, Any]) -> str:
     for table in paper.TABLES[:2]:
         lines.append(f"| *paper, Table {table.number}: Aff-Wild2 {table.split} set* | | | |")
         lines += [_line(row.method, [row.f1, row.accuracy, row.score]) for row in table.rows]
-    if evaluated["dataset"] != "affwild2":
-        lines += ["", f"The paper's figures are of Aff-Wild2 and cannot be compared with {evaluated['dataset']}."]
+    if why := paper.not_comparable(str(evaluated["dataset"]), len(evaluated["classes"])):
+        lines += ["", why]
     return "\n".join(lines) + "\n"
 
 

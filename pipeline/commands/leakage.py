@@ -1,7 +1,11 @@
 """`cct leakage`: pictures that shard sets share, across sets and across splits."""
 
+import contextlib
 import itertools
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +13,12 @@ import typer
 
 from pipeline import tables
 from pipeline.contract import UserError
+from pipeline.params import PARAMS_FILE
 from pipeline.shards import leakage as search
 from pipeline.shards.manifest import MANIFEST
 from pipeline.shards.twins import MOST_DISTANCE
 from pipeline.shards.verification import require_verified
-from pipeline.store import work_store
+from pipeline.store import WorkStore, work_store
 
 
 def leakage(
@@ -36,7 +41,7 @@ def leakage(
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; name one that holds {MANIFEST}")
         require_verified(folder)
-    with (store := work_store()).in_use():
+    with _store() as store, store.in_use():
         leaks = search.leaks(sets, sets, distance=distance, store=store, within=True)
         doubles = search.doubles(sets, distance=distance, store=store)
     for line in itertools.chain(search.told(leaks), search.told(doubles)):
@@ -47,3 +52,13 @@ def leakage(
     if len(leaks):
         sys.exit(1)
     print("no picture is both trained on and evaluated on")
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[WorkStore]:
+    """The project's work store; one that goes away where there is no project, as in the folder of a set."""
+    if os.environ.get("CCT_STORE") or PARAMS_FILE.exists():
+        yield work_store()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield WorkStore(Path(folder))

@@ -12,6 +12,7 @@ from pipeline.overrides import OVERRIDES, in_force, read_overrides
 from pipeline.params import Params, load_params
 from pipeline.shards import stamps
 from pipeline.shards.manifest import MANIFEST, read_manifest
+from pipeline.shards.naming import require_named
 
 _MEND_SHARDS = "cct team pull --force, or: dvc repro --force --single-item shard"
 
@@ -58,6 +59,7 @@ def shard_set(params: Params) -> list[Finding]:
         return [warn("shards", f"no shard set in {folder}", "dvc repro shard, or: cct team pull")]
     try:
         manifest = read_manifest(folder)
+        require_named(folder)
     except UserError as error:
         return [fail("shards", str(error), _MEND_SHARDS)]
     samples = sum(split["samples"] for split in manifest["splits"].values())

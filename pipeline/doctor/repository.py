@@ -27,7 +27,8 @@ def git() -> list[Finding]:
     if shutil.which("git") is None:
         return [fail("git", "git is not installed; DVC needs it", "apt-get install git")]
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        return [warn("git", "this folder is in no git repository", "git init && git add --all && git commit -m Start")]
+        mend = "git init && git add --all && git commit -m Start"
+        return [fail("git", "this folder is in no git repository; DVC works in none", mend)]
     return [ok("git", "in a git repository")]
 
 
@@ -41,7 +42,8 @@ def config() -> Config:
         check=False,
     )
     if done.returncode:
-        raise UserError(" ".join(done.stderr.split()))
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
+        raise UserError(f"{' '.join(lines).removeprefix('ERROR: ')}; restore it: git checkout .dvc/config")
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 

@@ -30,7 +30,7 @@ has no key in the others."""
 _WHOLE_RECORD = _RECORD.replace(f"[{_POINTS}]", "null").replace(_POSE, "null").replace("%(interocular)s", "null")
 """Of a crop that was taken as it is: nobody knows its landmarks."""
 
-_SMALL, _LARGE = 1e-4, 1e15
+_SMALL, _LARGE = 1e-4, 1e10
 """Numbers in between are written without an exponent."""
 
 _MEASURES = (*BOX_COLUMNS, "brightness", "sharpness")

@@ -64,13 +64,17 @@ def _secrets_in(options: Mapping[str, Any]) -> list[str]:
 
 def remote_findings(repo: Repo, remote: Remote) -> list[Finding]:
     """Whether a remote answers, takes a file and gives it back; and whether DVC verifies what it fetches from there."""
-    name = f"remote {remote.name}"
+    name, root = f"remote {remote.name}", Path(remote.objects.path).parents[1]  # DVC's objects are in its files/md5
+    is_missing = remote.objects.fs.protocol == "local" and not root.exists()
     try:
         _try_out(remote)
     except UserError as error:
         mend = f"see docs/team.md on this kind of remote; what is set: dvc config --list | grep remote.{remote.name}"
         return [fail(name, str(error).partition("; `cct team check")[0], mend)]
     found = [ok(name, f"{remote.url}: a file was written, read back and removed")]
+    if is_missing:
+        text = f"{root} was not there, and is now, empty; if a disk belongs there, it is not mounted"
+        found = [warn(name, text, f"rmdir --parents {remote.objects.path} and mount it; else cct team push")]
     if not remote.objects.verify:
         text = "plain `dvc pull` believes what it gets from here (`cct team pull` does not)"
         found.append(warn(name, text, f"dvc remote modify {remote.name} verify true"))

@@ -124,7 +124,7 @@ def _folder(params: "Params | None", *, deep: bool) -> Iterator[Finding]:
             yield from _checked("remotes", lambda: remotes(config))
             yield from _checked("team", lambda: tried_out(config)) if deep else ()
     else:
-        yield warn("dvc", "this folder is no DVC repository: stages cannot run here", "git checkout .dvc, or: dvc init")
+        yield fail("dvc", "this folder is no DVC repository: stages cannot run here", "git checkout .dvc, or: dvc init")
     folders = {"data": Path("data"), "work store": store, "cache": cache, "models": Path("models"), "results": RESULTS}
     folders["temporary files"] = Path(os.environ.get("TMPDIR") or "/tmp")
     yield from _checked("permissions", lambda: links.permissions(folders))

@@ -32,7 +32,13 @@ def review(
 
     Example: cct review --most 200
     """
-    shards = Paths(dataset=load_params().dataset).shards
+    params = load_params()
+    if params.noise_kind != "none":
+        raise UserError(
+            f"noise_kind is {params.noise_kind}: labels in {suspects} are wrong on purpose, and decisions would not be "
+            "about the annotations; set it to none, then `dvc repro audit`"
+        )
+    shards = Paths(dataset=params.dataset).shards
     classes = read_manifest(shards)["classes"]
     table = read_suspects(suspects, classes)
     if table.empty:

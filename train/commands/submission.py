@@ -169,7 +169,10 @@ def _video_of(trial: str, videos: Mapping[str, object]) -> tuple[str, str]:
         name = trial.removesuffix(f"_{subject}") if subject else trial
         if name in videos and (not subject or name != trial):
             return name, subject
-    raise UserError(f"no video of trial {trial}; its name must be {trial}, without _left or _right if it ends so")
+    raise UserError(
+        f"no video of trial {trial} was read; its name must be {trial}, without _left or _right if it ends so, and "
+        "`cct predict` names those that it cannot read"
+    )
 
 
 def _rows(path: Path, classes: Sequence[str]) -> pd.DataFrame:

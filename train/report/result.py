@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from train import paper
 from train.charts import Dot, bar_chart, dot_chart, heatmap, interval_strip
 from train.paper import TABLES
 from train.report.confidence import calibration, class_rows
@@ -10,7 +11,6 @@ from train.report.inputs import ReportInputs
 from train.report.pictures import confident_mistakes
 
 MEASURES = {"f1": "Macro-F1", "accuracy": "Accuracy", "score": "Score"}
-_PAPER_CLASSES = 7
 _MOST_VIDEOS = 24
 """Bars in the chart of videos, the hardest ones; the table has them all."""
 
@@ -46,8 +46,7 @@ def _beside(evaluation: Mapping[str, Any]) -> str:
     dots = [Dot(name="This run, last epoch", value=float(evaluation["ensemble"]["f1"]), interval=interval, own=True)]
     dots += [Dot(name="Its networks, mean", value=float(evaluation["networks_mean"]["f1"]), own=True)]
     dots += [Dot(name=f"Paper: {row.method}", value=row.f1) for row in TABLES[0].rows]
-    own = str(evaluation["dataset"])
-    where = "" if own == "affwild2" else ", not the paper's data"
+    where = "" if evaluation["dataset"] in paper.DATASETS else ", not the paper's data"
     return dot_chart(dots, title="Macro-F1 of this run and of the paper", x_label=f"macro-F1{where}")
 
 
@@ -97,13 +96,9 @@ def _networks(scores: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _caveats(evaluation: Mapping[str, Any]) -> list[str]:
     """Why the paper's figures and this run's must be compared with care, or not at all."""
-    dataset, classes = str(evaluation["dataset"]), len(evaluation["classes"])
     notes = ["The paper's networks were first trained on MS-Celeb-1M and AffectNet; its code reports the best epoch."]
-    if dataset != "affwild2":
-        notes.insert(0, f"This run used the dataset {dataset}, the paper Aff-Wild2: the figures are not comparable.")
-    elif classes != _PAPER_CLASSES:
-        notes.insert(0, f"The paper has seven classes, this run {classes}: the figures are not comparable.")
-    return notes
+    why = paper.not_comparable(str(evaluation["dataset"]), len(evaluation["classes"]))
+    return [*([why] if why else []), *notes]
 
 
 def _per_class_chart(evaluation: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             answer(split.path[len(prefix) :], parse_qs(split.query))
-        except (ValueError, KeyError, TypeError, UserError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
             self._send(HTTPStatus.BAD_REQUEST, str(error).encode(), "text/plain; charset=utf-8")
         except OSError as error:
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode(), "text/plain; charset=utf-8")

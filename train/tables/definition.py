@@ -18,9 +18,6 @@ from train import paper
 
 TABLES = Path("tables")
 PRESET = Path("params/affwild2.yaml")
-REAL = "affwild2"
-"""The dataset of the paper: with it, a table has the size `paper`."""
-
 Size = Literal["demo", "paper"]
 Changes = dict[str, Any]
 """Dotted keys of params.yaml and their values."""
@@ -140,7 +137,7 @@ def build_table(
 
     Args:
         name: of the definition.
-        size: `paper` if params.yaml has the dataset affwild2, else `demo`, unless given.
+        size: `paper` if params.yaml has a dataset of `paper.DATASETS`, else `demo`, unless given.
         seeds: the first so many of the definition's; all of them for None.
         only: names of rows or columns; those without any of them are left out.
 
@@ -148,7 +145,7 @@ def build_table(
         UserError: if there is no such table, row, column or size.
     """
     definition, base = read_definition(name), _yaml(PARAMS_FILE)
-    size = size or ("paper" if base.get("dataset") == REAL else "demo")
+    size = size or ("paper" if base.get("dataset") in paper.DATASETS else "demo")
     if size not in definition.sizes:
         raise UserError(f"tables/{name}.yaml has no size {size}; it has {', '.join(definition.sizes)}")
     rows = _chosen("row", definition.rows, definition.columns, only)

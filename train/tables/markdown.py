@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from train import paper
 from train.charts import Dots, runs_chart, svg_file
 from train.tables.definition import Cell, changed, preset
 from train.tables.filled import Filled, mean_and_deviation
@@ -126,7 +127,7 @@ def _reading(filled: Filled) -> list[str]:
         lines += ["", f"Left out, being of other code or shards: experiments from {', '.join(filled.others)}."]
     if different := _different(filled):
         lines += ["", "What differs from params/affwild2.yaml:", "", "| | here | there |", "|---|---|---|", *different]
-    if table.definition.paper and table.base["dataset"] != "affwild2":
+    if table.definition.paper and table.base["dataset"] not in paper.DATASETS:
         lines += ["", f"The paper's figures are of Aff-Wild2 and cannot be compared with {table.base['dataset']}."]
     return lines
 
