@@ -154,6 +154,12 @@ def test_a_sample_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, worker
     assert "\n" not in str(caught.value)
 
 
+def run_on(shard_set: Path, code: str) -> "subprocess.CompletedProcess[str]":
+    """A program in a process of its own; the set is its only argument."""
+    command = [sys.executable, "-c", code, str(shard_set)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
 def test_loader_processes_follow_the_trainer_however_python_starts_processes(shard_set: Path) -> None:
     """Python 3.14 starts them from a server unless it is told not to."""
     code = (
@@ -163,8 +169,7 @@ def test_loader_processes_follow_the_trainer_however_python_starts_processes(sha
         "multiprocessing.set_start_method('forkserver')\n"
         "print(len(list(a_stream(Path(sys.argv[1]), workers=1).batches(0, [np.arange(9)] * 3))))\n"
     )
-    command = [sys.executable, "-c", code, str(shard_set)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = run_on(shard_set, code)
     assert done.stdout == "3\n", done.stderr
 
 
@@ -184,8 +189,7 @@ def test_a_killed_loader_process_is_told_in_one_line(shard_set: Path) -> None:
         "except UserError as error:\n"
         "    print(error)\n"
     )
-    command = [sys.executable, "-c", code, str(shard_set)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = run_on(shard_set, code)
     assert done.stdout.startswith("a process that decodes pictures was killed (out of memory?)"), done.stderr
     assert "Traceback" not in done.stderr
 
