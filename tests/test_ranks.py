@@ -6,6 +6,7 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,7 @@ def test_ranks_end_with_their_supervisor_though_dvc_goes_on(tmp_path: Path) -> N
     folder = training_folder(tmp_path / "run", {"train": 60, "val": 5}, devices=2, batch_size=2, snapshot_minutes=0.0)
     stages = {"train": {"cmd": "python -m train.stages.train"}, "other": {"cmd": "sleep 60"}}
     (folder / "dvc.yaml").write_text(json.dumps({"stages": stages}))
-    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
     process = stage_process(folder, "dvc", "repro", "--keep-going")
     while len(snapshots(folder)) < 2:
         assert process.poll() is None, process.communicate()[0]
