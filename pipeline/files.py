@@ -89,10 +89,14 @@ def _partial(path: Path) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Publishes indented JSON with sorted keys. Raises ValueError on NaN or infinity, which JSON lacks."""
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    """Publishes `json_text`."""
     with publishing(path) as stream:
-        stream.write(text.encode() + b"\n")
+        stream.write(json_text(value))
+
+
+def json_text(value: Any) -> bytes:
+    """Indented JSON with sorted keys. Raises ValueError on NaN or infinity, which JSON lacks."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def read_json(path: Path) -> Any:

@@ -70,6 +70,13 @@ def replaced(name: str, make: Callable[[Path], object]) -> Callable[[Path], None
     return act
 
 
+def appended(folder: Path) -> None:
+    """The same values in other bytes."""
+    content = (folder / MANIFEST).read_bytes()
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).write_bytes(content + b"\n")
+
+
 def forged(change: Callable[[Members], Members]) -> Callable[[Path], None]:
     """Other members, with a manifest whose digests are right again: what an attacker would send."""
 
@@ -138,6 +145,12 @@ SHARD_CASES = [
         make=flipped(MANIFEST, lambda _: 0),
         named=MANIFEST,
         said="not valid JSON",
+    ),
+    ShardCase(
+        kind="blank line behind the manifest",
+        make=appended,
+        named=MANIFEST,
+        said="its text is not what was written",
     ),
     ShardCase(kind="shard of no bytes", make=cut(FIRST, lambda _: 0), said="0 bytes, the manifest says"),
     ShardCase(kind="shard cut in its first header", make=cut(FIRST, lambda _: 100), said="100 bytes"),

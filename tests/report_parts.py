@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.contract import DROP_COLUMNS, MISMATCH_COLUMNS, SAMPLE_COLUMNS, Drop, sample_key
-from pipeline.files import digest_of
+from pipeline.files import digest_of, write_json
 from pipeline.tables import write_table
 from train.report.revision import Revision
 
@@ -164,10 +164,6 @@ def write_results(folder: Path) -> tuple[Path, Path]:
     write_table(shard_set / "drops.csv", drop_rows(), DROP_COLUMNS)
     write_table(shard_set / "trials.csv", trial_rows(), MISMATCH_COLUMNS)
     return shard_set, results
-
-
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value))
 
 
 def manifest(train: list[int], val: list[int]) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = files.read_json(path)
         Manifest.model_validate(manifest)
         digest = files.digest_of({name: value for name, value in manifest.items() if name != "digest"})
+        as_written = manifest["digest"] == digest and path.read_bytes() == files.json_text(manifest)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))[:200]
@@ -125,8 +126,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a manifest ({type(error).__name__}); {remedy(folder)}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {remedy(folder)}") from None
-    if manifest["digest"] != digest:
-        raise UserError(f"{path}: its text is not what was written (digest differs); {remedy(folder)}")
+    if not as_written:
+        raise UserError(f"{path}: its text is not what was written; {remedy(folder)}")
     return manifest
 
 
