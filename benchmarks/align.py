@@ -33,10 +33,11 @@ from pipeline import tables, tar
 from pipeline.contract import POINT_COLUMNS
 from pipeline.faces import FrameSize, crop_face
 from pipeline.geometry import interocular
+from pipeline.images import Image
 from pipeline.one_video import COLUMNS, LANDMARKS, faces_of_video
 from pipeline.params import AlignParams, load_params
 from pipeline.sources import Video
-from pipeline.video import Image, read_frames
+from pipeline.video import read_frames
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "data" / "demo"

@@ -32,8 +32,9 @@ from pipeline import geometry, images
 from pipeline.alignment import FrameSize
 from pipeline.contract import LANDMARK_STEP
 from pipeline.faces import crop_face
+from pipeline.images import Image
 from pipeline.params import load_params
-from pipeline.video import Image, read_frames
+from pipeline.video import read_frames
 
 ROOT = Path(__file__).parent.parent
 CLIPS = sorted((ROOT / "data/demo/raw/videos/batch1").iterdir())[::6]

@@ -13,11 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.images import decode_jpeg, encode_jpeg
+from pipeline.images import Image, decode_jpeg, encode_jpeg
 from pipeline.shards.prints import print_of
 from pipeline.shards.reading import ShardReader
 from pipeline.shards.twins import NONE, near_twins
-from pipeline.video import Image
 
 
 def changed(face: Image) -> Iterator[tuple[str, Image]]:

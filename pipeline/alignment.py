@@ -15,13 +15,13 @@ from pipeline.datasets.base import Dropped
 from pipeline.faces import FrameSize, Sightings, gathered, tracked
 from pipeline.follow import Follower, search_each
 from pipeline.geometry import Detection, pose
+from pipeline.images import Image
 from pipeline.libraries import opencv_build
 from pipeline.params import AlignParams
 from pipeline.stills import Still
 from pipeline.store import WorkStore
 from pipeline.subjects import lost_frames, subject_row
 from pipeline.tracks import Track
-from pipeline.video import Image
 
 DETECT_VERSION = 5
 """Raise it when detections change for the same parameters."""

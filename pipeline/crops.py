@@ -9,10 +9,10 @@ import pandas as pd
 from pipeline import files, tables
 from pipeline.contract import FACE_COLUMNS, LANDMARK_COLUMNS, POINT_COLUMNS, escape, sample_key
 from pipeline.faces import FrameSize, crop_face, whole_face
+from pipeline.images import Image
 from pipeline.libraries import opencv_build
 from pipeline.store import WorkStore
 from pipeline.tar import TarWriter
-from pipeline.video import Image
 
 CROP_VERSION = 3
 """Raise it when the bytes of a crop change for the same landmarks and parameters."""

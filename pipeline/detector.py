@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.geometry import Boxes, Detection, rounded
-from pipeline.images import contiguous, halved, resized, shrink
+from pipeline.images import Image, contiguous, halved, resized, shrink
 from pipeline.mtcnn import ONet, PNet, RNet, with_weights
 from pipeline.patches import patch, square_around
 from pipeline.proposals import Proposals, distinct, joined, proposed, pyramid_sizes
-from pipeline.video import Image
 
 _RNET_SIDE, _ONET_SIDE = 24, 48
 _SMALLEST_SEARCHED = 20

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pipeline import geometry, images, tracks
 from pipeline.follow import Followed
 from pipeline.geometry import Detection, Points, Similarity
+from pipeline.images import Image
 from pipeline.tracks import Track
-from pipeline.video import Image
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import Boxes, Detection
-from pipeline.images import luma, resized
+from pipeline.images import Image, luma, resized
 from pipeline.tracks import overlap
-from pipeline.video import Image
 
 _KEPT = 0.7
 """O-Net's own threshold: a known face that falls below it is lost."""

@@ -16,7 +16,9 @@ from PIL.ImageFile import ImageFile
 
 from pipeline.contract import FACE_SIZE
 from pipeline.geometry import Similarity
-from pipeline.video import Image
+
+Image = NDArray[np.uint8]
+"""RGB picture, height x width x 3; may be a view of BGR in memory (`channels_alike`)."""
 
 MAX_PIXELS = 64_000_000
 """Largest JPEG that is decoded; a small file can claim gigabytes."""

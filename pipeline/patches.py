@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images import contiguous, halved, resized
-from pipeline.video import Image
+from pipeline.images import Image, contiguous, halved, resized
 
 _FINE_ENOUGH = 64
 """A square is halved as often as it keeps this side before it is resampled: much less to average."""

@@ -13,10 +13,10 @@ from pipeline.detector import Detector
 from pipeline.faces import Face, FrameSize, crop_face, gathered, tracked
 from pipeline.follow import Followed, Follower, search_each
 from pipeline.geometry import Detection
+from pipeline.images import Image
 from pipeline.params import AlignParams
 from pipeline.sources import Source
 from pipeline.tracks import Track
-from pipeline.video import Image
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ from typing import IO, Protocol
 from pipeline import images, video
 from pipeline.containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from pipeline.contract import UserError
-from pipeline.images import DamagedPictureError
-from pipeline.video import Image
+from pipeline.images import DamagedPictureError, Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.follow import Finder, Followed
 from pipeline.geometry import Detection, Points, rounded
+from pipeline.images import Image
 from pipeline.tracks import FrameDetections, Track, area, overlap
-from pipeline.video import Image
 
 _SAME = 0.3
 """Least overlap of a found face with the box that the set's makers give: boxes of different makers differ much."""

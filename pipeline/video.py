@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from pipeline import containers, riff
 from pipeline.contract import UserError
+from pipeline.images import Image
 from pipeline.interlacing import may_be_interlaced
 from pipeline.places import Places, completed
-
-Image = NDArray[np.uint8]
-"""RGB picture, height x width x 3; may be a view of BGR in memory (`images.channels_alike`)."""
 
 MAX_PIXELS = 64_000_000
 """Largest frame that is decoded; a small file can claim gigabytes. 8K has 33 million."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from pipeline.images import Image
 from pipeline.progress import Progress
 from pipeline.sources import Source
-from pipeline.video import Image
 
 
 @dataclass(frozen=True)

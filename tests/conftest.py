@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.images import Image
 from pipeline.params import Params, load_params
-from pipeline.video import Image
 from tests.shard_sets import SIZES, write_shard_set
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.video import Image
+from pipeline.images import Image
 from tests.conftest import numbered_frame
 
 os.environ.setdefault("SVT_LOG", "0")

@@ -35,7 +35,6 @@ ALLOWED_IN_TRAIN = {
     "images",
     "fields",
     "explaining",
-    "video",
     "store",
     "sealed",
     "locks",
@@ -45,7 +44,7 @@ ALLOWED_IN_TRAIN = {
 }
 """Rooms of pipeline that train may use; docs/decisions/006 says why these. Face rooms are for predict.py alone."""
 
-COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "watched", "disk", "overrides", "doctor"}
+COMMANDS_ALSO = ALLOWED_IN_TRAIN | {"commands", "sources", "video", "watched", "disk", "overrides", "doctor"}
 """Console commands may share options with those of pipeline, name what is predicted, and ask the doctor."""
 
 UNTRACKED = {"engine", "workers", "report", "snapshot_minutes", "stream", "stream_remote", "stream_cache_gb"}

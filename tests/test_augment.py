@@ -8,7 +8,7 @@ from PIL import Image as PillowImage
 from torchvision.transforms import functional
 
 from pipeline.files import digest_of
-from pipeline.video import Image
+from pipeline.images import Image
 from train.augment import JITTER, Augment, jittered
 
 TORCHVISIONS = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)

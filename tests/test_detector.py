@@ -13,9 +13,9 @@ from pipeline.detector import Detector, looks, resolve_device
 from pipeline.faces import FrameSize, gathered
 from pipeline.follow import search_each
 from pipeline.geometry import Detection
-from pipeline.images import shrink
+from pipeline.images import Image, shrink
 from pipeline.mtcnn import ONet, with_weights
-from pipeline.video import Image, read_frames
+from pipeline.video import read_frames
 from tests.conftest import Truth
 
 MIN_CONFIDENCE = 0.9

@@ -13,7 +13,8 @@ from pipeline.detector import Detector
 from pipeline.faces import gathered
 from pipeline.follow import Followed, Follower, search_each
 from pipeline.geometry import Detection
-from pipeline.video import Image, read_frames
+from pipeline.images import Image
+from pipeline.video import read_frames
 from tests.conftest import Truth
 
 SURE = 0.95

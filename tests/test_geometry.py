@@ -13,7 +13,7 @@ from pipeline import faces, geometry, images
 from pipeline.contract import FACE_SIZE, LANDMARK_STEP
 from pipeline.faces import FrameSize
 from pipeline.geometry import Points, Similarity
-from pipeline.video import Image
+from pipeline.images import Image
 
 SEEDS = range(20)
 DOTS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))

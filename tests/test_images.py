@@ -12,9 +12,8 @@ from PIL import Image as PillowImage
 
 from pipeline import images
 from pipeline.geometry import Similarity
-from pipeline.images import DamagedPictureError
+from pipeline.images import DamagedPictureError, Image
 from pipeline.patches import patch, square_around
-from pipeline.video import Image
 
 START_OF_FRAME = b"\xff\xc0"
 

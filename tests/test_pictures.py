@@ -16,11 +16,10 @@ from pipeline.contract import SPLITS, Drop
 from pipeline.datasets.leakage import shared_pictures
 from pipeline.faces import whole_face
 from pipeline.geometry import Detection, fitted
-from pipeline.images import DamagedPictureError, decode_jpeg, encode_jpeg
+from pipeline.images import DamagedPictureError, Image, decode_jpeg, encode_jpeg
 from pipeline.mismatch import unreadable_pictures
 from pipeline.pictures import MissingPictureError, Place, measure, stored_jpeg
 from pipeline.stills import Still
-from pipeline.video import Image
 
 GRADIENT = np.stack([np.add.outer(np.arange(40), 2 * np.arange(60)).astype(np.uint8)] * 3, axis=2)
 

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from pipeline import images
 from pipeline.contract import CLASSES, UserError
+from pipeline.images import Image
 from pipeline.params import Params
 from pipeline.people import people_in
 from pipeline.sources import Pictures, Video, sources, spooled
-from pipeline.video import Image, read_frames
+from pipeline.video import read_frames
 from tests.conftest import Truth
 from train import checkpoint
 from train.augment import resize

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import progress
+from pipeline.images import Image
 from pipeline.progress import Progress
-from pipeline.video import Image
 from pipeline.watched import Watched
 
 

@@ -8,8 +8,8 @@ import torch
 from torchvision.ops import nms
 
 from pipeline import patches, proposals
+from pipeline.images import Image
 from pipeline.patches import Square
-from pipeline.video import Image
 
 
 def boxes_and_scores(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.contract import UserError
-from pipeline.video import Image, VideoInfo, probe, read_frames
+from pipeline.images import Image
+from pipeline.video import VideoInfo, probe, read_frames
 from tests.conftest import MakeVideo, number_of
 
 FORMATS = [("mp4v", "mp4"), ("mp4v", "avi"), ("MJPG", "avi"), ("FFV1", "mkv")]

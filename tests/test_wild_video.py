@@ -19,9 +19,10 @@ from PIL import Image as PillowImage
 
 from pipeline import containers, video
 from pipeline.contract import UserError
+from pipeline.images import Image
 from pipeline.interlacing import may_be_interlaced
 from pipeline.places import Places, completed
-from pipeline.video import Image, expected_frames, frame_times, probe, read_frames
+from pipeline.video import expected_frames, frame_times, probe, read_frames
 from tests.conftest import number_of
 from tests.encoding import damaged, edited, encode, encode_sound, shown_as
 

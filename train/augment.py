@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from pipeline.video import Image
+from pipeline.images import Image
 
 JITTER = 0.25
 """Brightness, contrast and saturation vary by ± this share; the paper says colour jitter and names no strength."""

@@ -13,8 +13,8 @@ import pandas as pd
 
 from pipeline import disk
 from pipeline.contract import UserError
+from pipeline.images import Image
 from pipeline.sources import Source
-from pipeline.video import Image
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG", ".mkv": "VP80"}
 """Encoders that OpenCV's wheels carry, by suffix; browsers play `.webm`."""

@@ -15,11 +15,11 @@ from pipeline import images, tracks
 from pipeline.contract import BOX_COLUMNS, SUBJECTS
 from pipeline.detector import Detector
 from pipeline.geometry import Detection
+from pipeline.images import Image
 from pipeline.params import AlignParams
 from pipeline.people import People, people_in, persons
 from pipeline.sources import Source
 from pipeline.tracks import Track
-from pipeline.video import Image
 from train import loop
 from train.augment import resize
 from train.checkpoint import load_networks

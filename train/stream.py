@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.contract import UserError
 from pipeline.files import digest_of
+from pipeline.images import Image
 from pipeline.shards.joined import JoinedReader
 from pipeline.shards.reading import ShardReader
 from pipeline.streaming.feed import Feed
-from pipeline.video import Image
 from train import loader_processes
 from train.augment import Augment, resize
 

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.contract import STILL_LAYOUTS, UserError
+from pipeline.images import Image
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.reading import ShardReader
-from pipeline.video import Image
 
 _COLUMNS = ["key", "split", "trial", "video", "frame_index", "label"]
 

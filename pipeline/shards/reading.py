@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline import tables
 from pipeline.contract import SAMPLE_COLUMNS, UserError, sample_key
-from pipeline.images import DamagedPictureError, decode_jpeg
+from pipeline.images import DamagedPictureError, Image, decode_jpeg
 from pipeline.marks import MARK_COLUMNS
 from pipeline.shards.manifest import SAMPLES
 from pipeline.shards.opened import PictureFiles
 from pipeline.tables import narrowed
 from pipeline.tar import BLOCK
-from pipeline.video import Image
 
 _RECORD_MOST = 1 << 16
 """Bytes behind a picture that are searched for its json."""

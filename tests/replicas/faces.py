@@ -11,8 +11,7 @@ import numpy as np
 from pipeline import geometry, video
 from pipeline.contract import FACE_SIZE
 from pipeline.geometry import Points
-from pipeline.images import encode_jpeg
-from pipeline.video import Image
+from pipeline.images import Image, encode_jpeg
 
 DEMO = Path(__file__).parent.parent.parent / "data/demo"
 _CLIPS = ("demo-001.mp4", "demo-003.avi")
