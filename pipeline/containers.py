@@ -16,6 +16,7 @@ _HEAD = 4096
 _MOST_BOXES = 10_000
 _MOST_EDITS, _MOST_RUNS = 1_000, 1_000_000
 _ISO_FILES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MATROSKA = b"\x1a\x45\xdf\xa3"
 _STILLS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
 _NO_VIDEOS = (
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
@@ -53,7 +54,7 @@ def told(path: Path) -> str:
             if not any(kind == b"moov" for kind, _, _ in _boxes(stream, 0, size)):
                 return "cut short: the index (moov) that its frames are found by is missing"
             return "damaged, or without a video track"
-    if head.startswith((b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"\0\0\1\xba", b"\0\0\1\xb3", b"RIFF")):
+    if head.startswith((_MATROSKA, b"\x30\x26\xb2\x75", b"\0\0\1\xba", b"\0\0\1\xb3", b"RIFF")):
         return "damaged, or without a video track"
     if not any(byte < 9 for byte in head):
         return "it is text"
@@ -72,6 +73,13 @@ def counts_frames(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(12)
     return head[4:8] in _ISO_FILES or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
+
+
+def states_times(path: Path) -> bool:
+    """Whether a container states when each of its frames is shown (mp4, mov, Matroska, WebM)."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    return head[4:] in _ISO_FILES or head.startswith(_MATROSKA)
 
 
 def has_constant_rate(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pipeline.mismatch import Decoded
 from pipeline.pictures import MissingPictureError, Place, stored_jpeg
 from pipeline.store import WorkStore
 
-EXTRACT_VERSION = 4
+EXTRACT_VERSION = 5
 """Raise it when a stored frame, or what is recorded of the video, changes for the same parameters."""
 
 FRAMES_TAR = "frames.tar"

@@ -2,7 +2,7 @@
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _MOST_TO_ONE = 4
 """Frames that are believed for each one that is found; a damaged header may declare billions."""
@@ -14,15 +14,20 @@ class Places:
     As long as everything decodes, frames are counted. After a failure the next frame is looked up by its time among
     the times that the container states, so that a lost frame leaves a gap and never moves the ones behind it. That
     holds only where the container's times have described the frames so far; where they do not, nothing behind a
-    failure has a place.
+    failure has a place. A decoder may also drop a frame without an error: then the time of the next one tells.
     """
 
-    def __init__(self, times: Sequence[float], *, most: int | None = None) -> None:
-        """Takes the container's time of each frame, sorted, empty if there are none; and how many places are certain.
+    def __init__(
+        self, times: Sequence[float], *, most: int | None = None, hold: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Numbers frames from 0.
 
-        Without `most` that is for the times to tell.
+        Args:
+            times: the container's time of each frame, sorted; empty if there are none.
+            most: how many places are certain; None if that is for the times to tell.
+            hold: whether all frames that can be decoded come in the order of `times`; asked where one seems dropped.
         """
-        self._times, self._most = times, most
+        self._times, self._most, self._hold = times, most, hold
         self._reliable = all(before < after for before, after in itertools.pairwise(times))
         self._next, self._failed = 0, False
 
@@ -33,13 +38,21 @@ class Places:
     def take(self, time: float) -> int | None:
         """The place of the next decoded frame, or None if that cannot be known."""
         index = self._next
-        if self._failed and self._reliable:
+        if self._reliable and (self._failed or self._skips_to(time)):
+            self._failed = True
             index = bisect_left(self._times, time, lo=min(index, len(self._times)))
         self._reliable = self._reliable and index < len(self._times) and self._times[index] == time
         if (self._failed and not self._reliable) or (self._most is not None and index >= self._most):
             return None
         self._next = index + 1
         return index
+
+    def _skips_to(self, time: float) -> bool:
+        """Whether frames were dropped here. Those before the first one that can be decoded are never counted."""
+        if not 0 < self._next < len(self._times) or self._times[self._next] == time:
+            return False
+        place = bisect_left(self._times, time, lo=self._next)
+        return place < len(self._times) and self._times[place] == time and self._hold()
 
 
 def completed(times: Sequence[float], *, count: int, interval: float) -> list[float]:

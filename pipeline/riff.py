@@ -20,16 +20,13 @@ _OF_A_STREAM = re.compile(rb"(\d\d)([0-9A-Za-z]{2})")
 _PICTURES, _SOUND_AND_TEXT = (b"dc", b"db", b"pc"), (b"wb", b"tx", b"sb")
 
 
-def certain_frames(path: Path, *, found: int, declared: int) -> int | None:
+def certain_frames(path: Path, *, found: int) -> int | None:
     """How many frames of an AVI, from the first, have their true number; None if all, or if it is no AVI.
 
     Args:
         path: the video.
         found: how many frames the demuxer finds; 0 if that is not known.
-        declared: how many the header promises.
     """
-    if 0 < declared <= found:
-        return None
     with path.open("rb") as stream:
         if not _AVI.match(stream.read(12)):
             return None

@@ -18,6 +18,7 @@ av.logging.set_level(av.logging.PANIC)
 logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 CONTAINERS = {"mkv": "matroska", "wmv": "asf", "mpg": "mpeg", "ts": "mpegts", "m4v": "mp4"}
+MUXER_OPTIONS = ("movflags", "cluster_time_limit", "live")
 TICKS = 1000
 """A second of `times`."""
 
@@ -46,7 +47,7 @@ def encode(
         else [numbered_frame(i, width=width, height=height) for i in range(frames)]
     )
     kind = path.suffix[1:].lower()
-    flags = {"movflags": options.pop("movflags")} if "movflags" in options else {}
+    flags = {name: options.pop(name) for name in MUXER_OPTIONS if name in options}
     with av.open(str(path), "w", format=CONTAINERS.get(kind, kind), options=flags) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]

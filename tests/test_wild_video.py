@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from pipeline import containers, video
+from pipeline import capture, containers
 from pipeline.contract import UserError
 from pipeline.images import Image
 from pipeline.interlacing import may_be_interlaced
@@ -238,6 +238,35 @@ def test_frames_behind_one_that_does_not_decode_keep_their_numbers(
     assert expected_frames(path, frame_times(path)) == FRAMES
 
 
+@pytest.mark.parametrize("lost", [3, 7, FRAMES - 2])
+def test_frames_behind_one_that_the_decoder_drops_without_an_error_keep_their_numbers(
+    tmp_path: Path, lost: int
+) -> None:
+    path = damaged(encode(tmp_path / "a.mp4", FRAMES, "libsvtav1", g="8"), lost, b"\0")
+    plain = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    assert [plain.grab() for _ in range(FRAMES)] == [True] * (FRAMES - 1) + [False]
+    assert [index for index, _ in numbers(path)] == [index for index in range(FRAMES) if index != lost]
+    behind = [(index, number) for index, number in numbers(path) if index >= 8]
+    assert behind == [(index, index) for index in range(8, FRAMES) if index != lost]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_frames_whose_times_are_not_those_of_their_order_are_counted(tmp_path: Path, suffix: str) -> None:
+    """Times of decoding where those of showing belong, as some programs write them."""
+    path = tmp_path / f"b.{suffix}"
+    shown = encode(tmp_path / f"a.{suffix}", FRAMES, bf="3", g="6")
+    with av.open(str(shown)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for index, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            packet.pts = packet.dts = round(index / 10 / packet.time_base)
+            packet.stream = stream
+            container.mux(packet)
+    assert numbers(path) == same(FRAMES)
+    plain = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    times = [plain.get(cv2.CAP_PROP_POS_MSEC) for _ in range(FRAMES) if plain.grab()]
+    assert sorted(times) == frame_times(path) != times
+
+
 @pytest.mark.parametrize(("codec", "suffix", "pixels", "size"), FORMATS)
 def test_damage_never_moves_a_frame_or_shortens_a_video_in_silence(
     tmp_path: Path, codec: str, suffix: str, pixels: str, size: tuple[int, int]
@@ -401,7 +430,7 @@ def test_frames_above_a_number_of_pixels_are_refused_before_one_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = encode(tmp_path / "w.mp4", 1, aspect=Fraction(4, 1))
-    monkeypatch.setattr(video, "MAX_PIXELS", 128 * 64)
+    monkeypatch.setattr(capture, "MAX_PIXELS", 128 * 64)
     for action in (probe, frame_times, pictures):
         with pytest.raises(UserError, match=r"^w\.mp4: claims frames of 512 x 64 pixels, more than 8192$"):
             action(wide)
@@ -428,6 +457,15 @@ def test_places_are_found_again_behind_every_gap(times: list[int], data: st.Data
             places.fail()
         else:
             assert places.take(time) == index
+
+
+@given(TIMES, st.data())
+def test_places_of_frames_that_are_dropped_without_an_error_are_left_out(times: list[int], data: st.DataObject) -> None:
+    """Those before the first frame that comes are not known to be any, nor those behind the last."""
+    kept = [0, *sorted(data.draw(st.sets(st.sampled_from(range(len(times))))) - {0})]
+    places, counting = Places(times, hold=lambda: True), Places(times)
+    assert [places.take(times[index]) for index in kept] == kept
+    assert [counting.take(times[index]) for index in kept] == list(range(len(kept)))
 
 
 @given(TIMES, st.lists(st.integers(0, 500), max_size=40), st.sets(st.integers(0, 40)))
