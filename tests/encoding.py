@@ -52,6 +52,7 @@ def encode(
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
+        stream.codec_context.thread_count = 1  # threads of libvpx wait for each other for ever where cores are few
         stream.options = {"x265-params": "log-level=none", **options} if codec == "libx265" else options
         if times is not None:
             stream.codec_context.time_base = Fraction(1, TICKS)

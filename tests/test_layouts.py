@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.contract import Paths, UserError
+from pipeline.contract import Drop, Paths, UserError
 from pipeline.params import Params, check_params
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.reading import ShardReader
@@ -249,3 +249,24 @@ def test_marks_are_read_in_the_order_of_the_samples(built: Built) -> None:
         assert reader.marks(name).astype(object).where(reader.marks(name).notna(), None).tolist() == (
             samples[name].astype(object).where(samples[name].notna(), None).tolist()
         )
+
+
+def test_damaged_crops_of_a_trial_that_is_left_out_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = affwild2.make_cropped(tmp_path / "raw")
+    replica.changes["index.mismatch"] = "skip"
+    skipped, kept = "video7", "48-30-720x1280_left"
+    for name in (skipped, kept):
+        picture = tmp_path / f"raw/cropped_aligned/{name}/00003.jpg"
+        content = picture.read_bytes()
+        picture.write_bytes(content[: len(content) * 3 // 4])
+    params = read_params(replica)
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+    monkeypatch.chdir(tmp_path)
+    build_index(params)
+    extract_all(params)
+    drops = pd.read_parquet(Paths(dataset="replica").frames / "drops.parquet")
+    frames = drops.groupby(["trial", "reason"], observed=True)["frames"].sum()
+    assert frames[skipped].to_dict() == {Drop.COUNTS_DISAGREE: affwild2.CROPPED[skipped][1]}
+    assert frames[kept].to_dict() == {Drop.PICTURE_UNREADABLE: 1}

@@ -291,6 +291,21 @@ def test_streamed_samples_are_those_of_the_disk_in_their_order(team: Team, worke
 
 
 @pytest.mark.slow
+def test_a_cache_that_holds_what_one_rank_reads_and_not_what_all_do_is_refused(team: Team) -> None:
+    with team.feed() as feed:
+        reader = ShardReader(feed.folder, "train", places=feed.places)
+        labels = reader.samples["label"].to_numpy(np.int64)
+        stream = Stream(Faces(reader=reader, labels=labels, image_size=224, seed=5), workers=0, feed=feed)
+        firsts = np.flatnonzero(~reader.samples["shard"].duplicated())
+        own, everybodys = [firsts[:1]], [firsts]
+        (batch,) = stream.batches(0, own)
+        assert batch.positions_b.tolist() == firsts[:1].tolist()
+        with pytest.raises(UserError, match=r"^stream_cache_gb is .* at once; set it to at least"):
+            next(stream.batches(0, own, together=everybodys))
+        assert len(list(stream.batches(0, own, together=own))) == 1
+
+
+@pytest.mark.slow
 def test_a_server_that_is_started_again_is_waited_for(team: Team, capfd: pytest.CaptureFixture[str]) -> None:
     expected, said = digest(batches(team.local, workers=0)), ""
 
