@@ -93,6 +93,15 @@ def test_line_ends_blanks_and_marks_change_nothing(tmp_path: Path, content: str)
     assert labels(tmp_path, content) == ({0: 0, 2: 3}, {Drop.LABEL_IGNORED: 1}, 3)
 
 
+def test_blank_lines_before_a_header_are_noted_and_before_rows_are_rows(tmp_path: Path) -> None:
+    expected = ({0: 0, 2: 3}, {Drop.LABEL_IGNORED: 1}, 3)
+    assert labels(tmp_path, f"\n \r\n{HEADER}\n0\n-1\n3\n") == expected
+    assert read_annotation(tmp_path / "v.txt", 7).note == "blank lines before the header"
+    (tmp_path / "v.txt").write_text("\n0\n-1\n3\n")
+    with pytest.raises(UserError, match=r"^v\.txt: header names ''"):
+        read_annotation(tmp_path / "v.txt", 7)
+
+
 @pytest.mark.parametrize("junk", [b"\x00", b"\x85", b"\x0c", b"\x1c", "\u2028".encode(), b"\xe9"])
 def test_a_damaged_row_never_moves_the_ones_below(tmp_path: Path, junk: bytes) -> None:
     content = HEADER.encode() + b"\n0\n1" + junk + b"1\n3\n"

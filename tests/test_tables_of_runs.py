@@ -327,3 +327,13 @@ def test_everything_that_dvc_shows_is_looked_at_but_the_workspace() -> None:
         ("c0ffee", "main", "c0ffee"),
         ("e1", "one", "c0ffee"),
     ]
+
+
+@pytest.mark.parametrize(
+    "option", [{"run": True}, {"queue": True}, {"seeds": 1}, {"only": ["4.0"]}, {"commit": "HEAD"}]
+)
+def test_figure_3_refuses_what_concerns_runs(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^figure3 is computed and has no runs: only --size and --out concern it$"):
+        command("figure3", **option, out=tmp_path)
+    command("figure3", out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"figure3.md", "figure3.svg"}

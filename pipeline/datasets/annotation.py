@@ -40,7 +40,7 @@ def texts(folder: Path) -> list[Path]:
 def read_annotation(path: Path, classes: int) -> Annotation:
     """Reads a header line of class names, then one integer a frame; −1 means ignore.
 
-    Tolerates CRLF, CR, CRCRLF, blanks, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is
+    Tolerates CRLF, CR, CRCRLF, blanks, blank lines before the header, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is
     assumed) and bytes that are not UTF-8, and says so.
 
     Raises:
@@ -48,6 +48,10 @@ def read_annotation(path: Path, classes: int) -> Annotation:
     """
     text, note = read_text(path)
     lines = lines_of(text)
+    blank = next((index for index, line in enumerate(lines) if line), 0)
+    if blank and _as_int(lines[blank]) is None:
+        del lines[:blank]
+        note = "; ".join(filter(None, [note, "blank lines before the header"]))
     order: list[int] | None = None
     if lines and _as_int(lines[0]) is None:
         order = _header_order(path, lines.pop(0))

@@ -36,6 +36,8 @@ def table(
     Example: cct table table4 --run --seeds 1 --only 4.0 --only 5.0
     """
     if name == FIGURE:
+        if run or queue or seeds is not None or only or commit is not None:
+            raise UserError(f"{FIGURE} is computed and has no runs: only --size and --out concern it")
         _publish(out, FIGURE, *figure3(build_table("table4", size=size)))
         return
     if run and queue:
