@@ -40,8 +40,8 @@ def texts(folder: Path) -> list[Path]:
 def read_annotation(path: Path, classes: int) -> Annotation:
     """Reads a header line of class names, then one integer a frame; −1 means ignore.
 
-    Tolerates CRLF, CR, CRCRLF, blanks, blank lines before the header, whole numbers with decimals (`3.0`), a missing header (Aff-Wild2's order is
-    assumed) and bytes that are not UTF-8, and says so.
+    Tolerates CRLF, CR, CRCRLF, blanks, blank lines before the header, whole numbers with decimals (`3.0`), a missing
+    header (Aff-Wild2's order is assumed) and bytes that are not UTF-8, and says so.
 
     Raises:
         UserError: if the file cannot be read, has no row, or names a class that is not one of `CLASSES`.
