@@ -75,11 +75,16 @@ def counts_frames(path: Path) -> bool:
     return head[4:8] in _ISO_FILES or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
 
 
+def is_matroska(path: Path) -> bool:
+    """Whether a file is Matroska or WebM."""
+    with path.open("rb") as stream:
+        return stream.read(4) == _MATROSKA
+
+
 def states_times(path: Path) -> bool:
     """Whether a container states when each of its frames is shown (mp4, mov, Matroska, WebM)."""
     with path.open("rb") as stream:
-        head = stream.read(8)
-    return head[4:] in _ISO_FILES or head.startswith(_MATROSKA)
+        return stream.read(8)[4:] in _ISO_FILES or is_matroska(path)
 
 
 def has_constant_rate(path: Path) -> bool:

@@ -5,10 +5,10 @@ elements are walked here by their lengths alone (RFC 8794, EBML; RFC 9559, Matro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple
+
+from pipeline.places import Stored
 
 _EBML, _SEGMENT, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0x1F43B675
 _GROUP, _SIMPLE_BLOCK, _BLOCK = 0xA0, 0xA3, 0xA1
@@ -21,42 +21,16 @@ _ENTERED = (_SEGMENT, _CLUSTER, _GROUP)
 
 _LONGEST_HEAD, _LARGEST_TRACKS = 12, 1 << 22
 _VIDEO, _LACED = 1, 0x06
-_MOST_REORDERED = 16
-"""Frames of H.264 that may be shown before one that was stored earlier."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Blocks:
-    """How many frames of the first video track are in the file and shown, up to its first damage or to its end."""
-
-    shown: int
-    whole: bool
-    to_end: bool
-    """Whether no damage was met, though the file may be cut short."""
-
-    def certain(self, *, found: int) -> int | None:
-        """How many frames, from the first, have their true number; None if all.
-
-        `found` are those that the demuxer finds, 0 if that is not known.
-        """
-        safe = self.whole or (found <= self.shown if found else self.to_end)
-        return None if safe else max(0, self.shown - _MOST_REORDERED)
-
-
-def blocks(path: Path) -> Blocks | None:
-    """Walks through a file, once as long as it stays the same; None if it is no Matroska."""
-    status = path.stat()
-    return _blocks(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _blocks(path: Path, size: int, _changed_ns: int) -> Blocks | None:
+def stored(path: Path) -> Stored | None:
+    """The blocks of the first video track; None if the file is no Matroska."""
     with path.open("rb") as stream:
         if int.from_bytes(stream.read(4)) != _EBML:
             return None
-        walk = _Walk(stream, size)
+        walk = _Walk(stream, path.stat().st_size)
         walk.go()
-    return Blocks(shown=walk.shown, whole=walk.whole, to_end=walk.to_end)
+    return Stored(frames=walk.shown, whole=walk.whole, to_end=walk.to_end)
 
 
 def hides_vp8(first_byte: int) -> bool:

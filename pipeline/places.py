@@ -3,9 +3,35 @@
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 _MOST_TO_ONE = 4
 """Frames that are believed for each one that is found; a damaged header may declare billions."""
+
+
+_MOST_REORDERED = 16
+"""Frames of H.264 that may be shown before one that was stored earlier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """How many frames that are shown lie in a file, by its structure alone, up to its first damage or to its end."""
+
+    frames: int
+    whole: bool
+    to_end: bool
+    """Whether no damage was met, though the file may be cut short."""
+
+    declared_s: float = 0
+    """How long the video lasts by a header that FFmpeg does not believe; 0 where FFmpeg does."""
+
+    def certain(self, *, found: int) -> int | None:
+        """How many frames, from the first, have their true number; None if all.
+
+        `found` are those that the demuxer finds, 0 if that is not known.
+        """
+        safe = self.whole or (found <= self.frames if found else self.to_end)
+        return None if safe else max(0, self.frames - _MOST_REORDERED)
 
 
 class Places:

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import IO
 
+from pipeline.places import Stored
+
 _HEAD = 1 << 22
-_MOST_REORDERED = 16
-"""Frames of H.264 that may be shown before one that was stored earlier."""
 
 _AVI, _MOVI = re.compile(rb"RIFF....AVI ", re.DOTALL), re.compile(rb"LIST....movi", re.DOTALL)
 _LISTS = (b"movi", b"rec ", b"AVIX")
@@ -20,13 +20,8 @@ _OF_A_STREAM = re.compile(rb"(\d\d)([0-9A-Za-z]{2})")
 _PICTURES, _SOUND_AND_TEXT = (b"dc", b"db", b"pc"), (b"wb", b"tx", b"sb")
 
 
-def certain_frames(path: Path, *, found: int) -> int | None:
-    """How many frames of an AVI, from the first, have their true number; None if all, or if it is no AVI.
-
-    Args:
-        path: the video.
-        found: how many frames the demuxer finds; 0 if that is not known.
-    """
+def stored(path: Path) -> Stored | None:
+    """The chunks of the first video stream; None if the file is no AVI."""
     with path.open("rb") as stream:
         if not _AVI.match(stream.read(12)):
             return None
@@ -35,7 +30,7 @@ def certain_frames(path: Path, *, found: int) -> int | None:
             return None
         walk = _Walk(stream, path.stat().st_size, streams=head[: movi.start()].count(b"strh"))
         frames, whole = walk.frames_from(12 + movi.end())
-    return None if whole or 0 < found <= frames else max(0, frames - _MOST_REORDERED)
+    return Stored(frames=frames, whole=whole, to_end=whole)
 
 
 class _Walk:

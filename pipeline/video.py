@@ -6,15 +6,16 @@ Never seeks: seeking by frame number is wrong on variable-frame-rate video.
 import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline import containers, matroska, riff
+from pipeline import asf, containers, matroska, riff
 from pipeline.capture import Geometry, check_interlacing, opened
 from pipeline.images import Image
-from pipeline.places import Places, completed
+from pipeline.places import Places, Stored, completed
 
 _VP8 = cv2.VideoWriter.fourcc(*"VP80")
 _PATIENCE = 100
@@ -82,15 +83,15 @@ def _is_hidden(capture: cv2.VideoCapture) -> bool:
 
 def _with_lost(path: Path, times: list[float], *, complete: bool, count: int, interval: float) -> list[float]:
     """`frame_times`, if these are found, of the `count` that are declared; `complete` if the demuxer met no failure."""
-    blocks = matroska.blocks(path)
-    certain = blocks.certain(found=len(times)) if blocks else None
+    stored = _stored(path) if containers.is_matroska(path) else None
+    certain = stored.certain(found=len(times)) if stored else None
     if complete and certain is None:
         return times
     if complete:  # a damaged Matroska: lost are those that are missing from a rate which was constant before
         constant = interval and completed(times[:certain], count=certain or 0, interval=interval)
         return (constant and completed(times, count=count, interval=interval)) or times
-    if blocks and blocks.whole:
-        count = blocks.shown
+    if stored and stored.whole:
+        count = stored.frames
     elif not containers.counts_frames(path):
         return []
     return completed(times, count=count, interval=interval) if interval else []
@@ -99,25 +100,27 @@ def _with_lost(path: Path, times: list[float], *, complete: bool, count: int, in
 def expected_frames(path: Path, times: Sequence[float]) -> int:
     """How many frames the container promises, found in the file or not; 0 where it does not say.
 
-    Some containers count their frames. Of others only the duration is known: more are expected than there are `times`
-    if the last one is further from the end than frames are from each other, and the file is not seen to be whole (sound
-    may outlast the picture). In MPEG streams all gaps are losses.
+    Some containers count their frames. Of others only the duration is known: as many are expected as there are `times`
+    if the file is whole (sound may outlast the picture), as it tells if it is damaged, or if the last one is further
+    from the end than frames are from each other. In MPEG streams all gaps are losses.
 
     Raises:
         UserError: as `probe`.
     """
-    info = probe(path)
+    info, stored = probe(path), _stored(path)
     if len(times) > 1 and info.fps > 0 and containers.has_constant_rate(path):
         return max(len(times), round((times[-1] - times[0]) * info.fps / 1000) + 1)
-    if not times or info.declared_frames <= len(times) or not info.fps > 0:
+    declared = info.declared_frames or round(info.fps * (stored.declared_s if stored else 0))
+    if not times or declared <= len(times) or not info.fps > 0:
         return len(times)
-    if (blocks := matroska.blocks(path)) and blocks.whole:
-        return len(times)
+    if containers.counts_frames(path) or (stored and stored.certain(found=len(times)) is not None):
+        return declared
+    if stored and stored.whole:
+        return max(len(times), stored.frames)
     frame_ms = 1000 / info.fps
     widest_ms = max((after - before for before, after in itertools.pairwise(times)), default=frame_ms)
-    missing_ms = frame_ms * info.declared_frames - times[-1]
-    cut = containers.counts_frames(path) or missing_ms > 1.5 * max(frame_ms, widest_ms)
-    return info.declared_frames if cut else len(times)
+    missing_ms = frame_ms * declared - times[-1]
+    return declared if missing_ms > 1.5 * max(frame_ms, widest_ms) else len(times)
 
 
 def read_frames(
@@ -172,13 +175,23 @@ def read_frames(
 
 def _places(path: Path, times: Sequence[float], declared: int) -> Places:
     """Where frames may be, also in containers that lose some without an error."""
-    found, blocks = len(times), matroska.blocks(path)
-    certain = blocks.certain(found=found) if blocks else riff.certain_frames(path, found=found)
-    complete = 0 < declared <= found
+    stored, complete = _stored(path), 0 < declared <= len(times)
+    certain = stored.certain(found=len(times)) if stored else None
     places = Places(times, most=None if complete else certain, hold=lambda: _times_hold(path, times))
-    if blocks and complete and certain is not None:  # the times of what was lost were put in: they alone tell
+    if complete and certain is not None and containers.is_matroska(path):  # lost times were put in: they alone tell
         places.fail()
     return places
+
+
+def _stored(path: Path) -> Stored | None:
+    """What lies in a file, in the containers that lose frames without an error."""
+    status = path.stat()
+    return _walked(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _walked(path: Path, _size: int, _changed_ns: int) -> Stored | None:
+    return matroska.stored(path) or riff.stored(path) or asf.stored(path)
 
 
 def _times_hold(path: Path, times: Sequence[float]) -> bool:

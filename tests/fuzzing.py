@@ -166,7 +166,7 @@ def picture_targets(whole: Path) -> dict[str, Target]:
 
     def check(content: bytes) -> None:
         size = images.jpeg_size(content)
-        pictures: list[video.Image] = []
+        pictures: list[images.Image] = []
         if not refused(lambda: pictures.append(images.decode_jpeg(content)), kinds=(images.DamagedPictureError,)):
             assert pictures[0].size <= 3 * images.MAX_PIXELS
             assert size is None or pictures[0].shape[:2] == size[::-1]
@@ -197,6 +197,7 @@ def video_targets(folder: Path) -> dict[str, Target]:
         "avi": ("mjpeg", "yuvj420p"),
         "mkv": ("mpeg4", "yuv420p"),
         "webm": ("libvpx-vp9", "yuv420p"),
+        "wmv": ("wmv2", "yuv420p"),
     }
     found = {}
     for suffix, (codec, pixels) in kinds.items():

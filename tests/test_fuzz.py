@@ -9,7 +9,7 @@ from tests.fuzzing import Target, targets
 pytestmark = pytest.mark.slow
 
 NAMES = ["annotation", "tar", "tar in a set", "sample table", "sample table in a set", "manifest", "manifest of a set"]
-NAMES += ["jpeg", "mp4", "avi", "mkv", "webm", "first packet"]
+NAMES += ["jpeg", "mp4", "avi", "mkv", "webm", "wmv", "first packet"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.images import Image
-from pipeline.matroska import Blocks, blocks, hides_vp8
+from pipeline.matroska import hides_vp8, stored
+from pipeline.places import Stored
 from pipeline.video import expected_frames, frame_times, probe, read_frames
 from tests.conftest import number_of, numbered_frame
 from tests.encoding import encode, payload_of
@@ -121,21 +122,21 @@ def test_frames_behind_damage_are_not_guessed_where_the_rate_varies(tmp_path: Pa
 
 
 def test_a_whole_file_is_walked_to_its_end(matroska: Path, tmp_path: Path) -> None:
-    assert blocks(matroska) == Blocks(shown=FRAMES, whole=True, to_end=True)
+    assert stored(matroska) == Stored(frames=FRAMES, whole=True, to_end=True)
     for share in (0.3, 0.6, 0.9, 0.999):
         cut = tmp_path / "cut.mkv"
         cut.write_bytes(matroska.read_bytes()[: int(matroska.stat().st_size * share)])
-        walked = blocks(cut)
+        walked = stored(cut)
         assert walked is not None and not walked.whole
         assert walked.certain(found=len(frame_times(cut))) is None
-    assert blocks(Path(__file__)) is None
+    assert stored(Path(__file__)) is None
 
 
 @pytest.mark.parametrize("codec", ["libx264", "ffv1"])
 def test_a_stream_that_was_never_finished_is_walked_too(tmp_path: Path, codec: str) -> None:
     path = encode(tmp_path / "a.mkv", FRAMES, codec, live="1")
     assert b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff" in path.read_bytes()
-    assert blocks(path) == Blocks(shown=FRAMES, whole=True, to_end=True)
+    assert stored(path) == Stored(frames=FRAMES, whole=True, to_end=True)
     assert numbers(path) == [(index, index) for index in range(FRAMES)]
 
 
@@ -185,7 +186,7 @@ def test_frames_of_vp8_that_are_never_shown_do_not_count(tmp_path: Path) -> None
         assert sum(1 for packet in container.demux(video=0) if packet.size) == FRAMES + len(hides)
     assert numbers(path) == list(enumerate(drawn))
     assert len(frame_times(path)) == expected_frames(path, frame_times(path)) == FRAMES
-    assert blocks(path) == Blocks(shown=FRAMES, whole=True, to_end=True)
+    assert stored(path) == Stored(frames=FRAMES, whole=True, to_end=True)
 
 
 @pytest.mark.parametrize(("first", "hidden"), [(0x10, False), (0x11, False), (0x01, True), (0x00, False)])
@@ -197,5 +198,5 @@ def test_only_frames_that_refer_to_others_are_hidden(first: int, hidden: bool) -
 def test_any_bytes_are_walked(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "junk.mkv"
     path.write_bytes(b"\x1a\x45\xdf\xa3" + junk)
-    found = blocks(path)
-    assert found is not None and found.shown >= 0
+    found = stored(path)
+    assert found is not None and found.frames >= 0

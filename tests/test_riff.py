@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.riff import certain_frames
+from pipeline.riff import stored
 from pipeline.video import expected_frames, frame_times, probe, read_frames
 from tests.conftest import number_of
 from tests.encoding import encode
@@ -20,6 +20,11 @@ CODECS = [("mjpeg", "yuvj420p", {}), ("mpeg4", "yuv420p", {"bf": "2"}), ("libx26
 def avi(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     codec, pixels, options = request.param
     return encode(tmp_path_factory.mktemp("avi") / "a.avi", FRAMES, codec, pixels, **options)
+
+
+def certain(path: Path, *, found: int) -> int | None:
+    walked = stored(path)
+    return walked.certain(found=found) if walked else None
 
 
 def chunks(content: bytes) -> list[int]:
@@ -58,16 +63,16 @@ def test_no_frame_behind_damage_between_chunks_is_numbered_wrong(
     path = tmp_path / "a.avi"
     path.write_bytes(content)
     found = [(index, number_of(picture)) for index, picture in read_frames(path) if picture is not None]
-    certain = [each for each in found if each[0] < HIT - 16]
-    assert certain == [(index, index) for index in range(HIT - 16)]
+    sure = [each for each in found if each[0] < HIT - 16]
+    assert sure == [(index, index) for index in range(HIT - 16)]
     assert all(index == number for index, number in found[: HIT - 3])
     assert len(found) <= HIT or [index for index, _ in found] == list(range(FRAMES)) or found[-1][0] == found[-1][1]
     assert expected_frames(path, frame_times(path)) == FRAMES
 
 
 def test_a_whole_file_is_certain_to_its_end(avi: Path) -> None:
-    assert certain_frames(avi, found=FRAMES) is None
-    assert certain_frames(Path(__file__), found=3) is None
+    assert certain(avi, found=FRAMES) is None
+    assert certain(Path(__file__), found=3) is None
 
 
 @pytest.mark.parametrize("share", [0.6, 0.8, 0.95])
@@ -76,7 +81,7 @@ def test_a_cut_file_is_certain_to_its_end(avi: Path, tmp_path: Path, share: floa
     path = tmp_path / "a.avi"
     path.write_bytes(content[: int(len(content) * share)])
     times = frame_times(path)
-    assert certain_frames(path, found=len(times)) is None
+    assert certain(path, found=len(times)) is None
     assert probe(path).declared_frames == FRAMES
 
 
@@ -85,9 +90,9 @@ def test_chunks_of_odd_lengths_that_are_not_filled_up_are_no_damage(tmp_path: Pa
     frames = [b"00dc" + length.to_bytes(4, "little") + bytes(length) for length in (3, 4, 7, 0, 5)]
     path = tmp_path / "a.avi"
     path.write_bytes(header + b"".join(frames))
-    assert certain_frames(path, found=4) is None
+    assert certain(path, found=4) is None
     path.write_bytes(header + b"".join([*frames, b"\0" * 40, *frames * 20]))
-    assert certain_frames(path, found=80) == 0
+    assert certain(path, found=80) == 0
 
 
 def test_other_streams_further_riffs_and_lists_are_walked_through(tmp_path: Path) -> None:
@@ -99,6 +104,6 @@ def test_other_streams_further_riffs_and_lists_are_walked_through(tmp_path: Path
     header = b"RIFF\0\0\0\0AVI LIST\0\0\0\0hdrl" + chunk(b"strh") * 2 + b"LIST\0\0\0\0movi"
     path = tmp_path / "a.avi"
     path.write_bytes(header + first + chunk(b"idx1", 16) + second)
-    assert certain_frames(path, found=50) is None
+    assert certain(path, found=50) is None
     path.write_bytes(header + first + chunk(b"idx1", 16) + second + chunk(b"02dc") + chunk(b"00dc"))
-    assert certain_frames(path, found=50) == 41 - 16
+    assert certain(path, found=50) == 41 - 16
