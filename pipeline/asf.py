@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
-from pipeline.places import Stored
+from pipeline.times import Stored
 
 _HEADER, _DATA, _FILE, _STREAM, _VIDEO = map(
     bytes.fromhex,

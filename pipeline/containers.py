@@ -69,10 +69,27 @@ def is_still(path: Path) -> bool:
 
 
 def counts_frames(path: Path) -> bool:
-    """Whether a container states the number of its frames (mp4, mov, avi) and not only how long it lasts."""
+    """Whether a container states the number of its frames (mp4 and mov in one piece, avi) and not only its duration."""
     with path.open("rb") as stream:
         head = stream.read(12)
-    return head[4:8] in _ISO_FILES or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
+        if head[4:8] in _ISO_FILES:
+            return not _is_fragmented(stream, path.stat().st_size)
+    return (head[:4], head[8:]) == (b"RIFF", b"AVI ")
+
+
+def is_whole_in_pieces(path: Path) -> bool:
+    """Whether a file is an mp4 that is written in pieces, and none of them is cut."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if stream.read(8)[4:] not in _ISO_FILES or not _is_fragmented(stream, size):
+            return False
+        *_, (_, begin, _) = _boxes(stream, 0, size)
+        stream.seek(begin - 8)
+        return begin - 8 + int.from_bytes(stream.read(4)) == size
+
+
+def _is_fragmented(stream: IO[bytes], size: int) -> bool:
+    return bool(_children(stream, (b"", 0, size), b"moov", b"mvex"))
 
 
 def is_matroska(path: Path) -> bool:

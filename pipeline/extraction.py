@@ -103,7 +103,8 @@ def _decode_into(folder: Path, task: ExtractTask) -> None:
                 stored += 1
         writer.close()
     if not decoded:
-        raise UserError(f"{task.path.name}: no frame could be decoded")
+        why = "damaged at its beginning: no frame is certain to be the first" if times.certain == 0 else "none decodes"
+        raise UserError(f"{task.path.name}: no frame could be decoded ({why})")
     expected = video.expected_frames(task.path, times)
     counts = {"decoded_frames": decoded, "expected_frames": expected, "stored_frames": stored}
     info = {**counts, "undecodable": undecodable, "width": width, "height": height}

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import IO
 
-from pipeline.places import Stored
+from pipeline.times import Stored
 
 _HEAD = 1 << 22
 

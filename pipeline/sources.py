@@ -11,6 +11,7 @@ from pipeline import images, video
 from pipeline.containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from pipeline.contract import UserError
 from pipeline.images import DamagedPictureError, Image
+from pipeline.times import FrameTimes
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -68,7 +69,7 @@ class Video:
         return video.expected_frames(self.path, self._times)
 
     @cached_property
-    def _times(self) -> list[float]:
+    def _times(self) -> FrameTimes:
         return video.frame_times(self.path)
 
 

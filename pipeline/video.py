@@ -4,7 +4,7 @@ Never seeks: seeking by frame number is wrong on variable-frame-rate video.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +15,14 @@ import numpy as np
 from pipeline import asf, containers, matroska, riff
 from pipeline.capture import Geometry, check_interlacing, opened
 from pipeline.images import Image
-from pipeline.places import Places, Stored, completed
+from pipeline.places import Places
+from pipeline.times import FrameTimes, Stored, completed, refilled
 
 _VP8 = cv2.VideoWriter.fourcc(*"VP80")
+_MPEG4 = cv2.VideoWriter.fourcc(*"FMP4")
+_SAME_MOMENT_MS = 1.5
+"""A frame that is never shown has the time of one that is, or the next moment of its container."""
+
 _PATIENCE = 100
 """Failures in a row that are borne where the container does not tell how many frames are to come."""
 
@@ -50,8 +55,8 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def frame_times(path: Path) -> list[float]:
-    """When each frame is to be shown, in ms, sorted, by the container alone: nothing is decoded.
+def frame_times(path: Path) -> FrameTimes:
+    """When each frame is to be shown, by the container alone: nothing is decoded.
 
     As many as are in the file, damaged ones too. Empty where that is not known: if the edit list skips frames, or if
     not all can be found and neither a counted number nor a constant rate tells of the others.
@@ -60,8 +65,10 @@ def frame_times(path: Path) -> list[float]:
         UserError: as `probe`.
     """
     if containers.display(path).skips_frames:
-        return []
-    times, failures, complete = [], 0, True
+        return FrameTimes()
+    times: list[float] = []
+    hidden: list[float] = []
+    failures, complete = 0, True
     with opened(path, cv2.CAP_PROP_FORMAT, -1) as capture:
         fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         hides = int(capture.get(cv2.CAP_PROP_FOURCC)) == _VP8
@@ -70,34 +77,34 @@ def frame_times(path: Path) -> list[float]:
                 failures += 1
                 continue
             complete, failures = complete and not failures, 0
-            if not (hides and _is_hidden(capture)):
-                times.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)))
+            (hidden if hides and _is_hidden(capture) else times).append(float(capture.get(cv2.CAP_PROP_POS_MSEC)))
+    shown = np.array(times)
+    times += [time for time in hidden if not np.any(np.abs(shown - time) < _SAME_MOMENT_MS)]
     return _with_lost(path, sorted(times), complete=complete, count=count, interval=1000 / fps if fps > 0 else 0)
 
 
 def _is_hidden(capture: cv2.VideoCapture) -> bool:
-    """Whether the packet of VP8 that was just taken is never shown."""
+    """Whether the packet of VP8 that was just taken begins as one that is never shown."""
     packet = capture.retrieve()[1]
     return packet is not None and packet.size > 0 and matroska.hides_vp8(int(packet.flat[0]))
 
 
-def _with_lost(path: Path, times: list[float], *, complete: bool, count: int, interval: float) -> list[float]:
+def _with_lost(path: Path, times: list[float], *, complete: bool, count: int, interval: float) -> FrameTimes:
     """`frame_times`, if these are found, of the `count` that are declared; `complete` if the demuxer met no failure."""
-    stored = _stored(path) if containers.is_matroska(path) else None
-    certain = stored.certain(found=len(times)) if stored else None
-    if complete and certain is None:
-        return times
-    if complete:  # a damaged Matroska: lost are those that are missing from a rate which was constant before
-        constant = interval and completed(times[:certain], count=certain or 0, interval=interval)
-        return (constant and completed(times, count=count, interval=interval)) or times
-    if stored and stored.whole:
-        count = stored.frames
-    elif not containers.counts_frames(path):
-        return []
-    return completed(times, count=count, interval=interval) if interval else []
+    stored, is_matroska = _stored(path), containers.is_matroska(path)
+    if stored and is_matroska and complete and not stored.whole:
+        if all_times := refilled(times, stored, interval=interval):
+            return FrameTimes(all_times, refilled=True)
+    elif not complete and stored and is_matroska and stored.whole:
+        times = completed(times, count=stored.frames, interval=interval)
+    elif not complete:
+        times = completed(times, count=count, interval=interval) if containers.counts_frames(path) else []
+    if not stored or (0 < count <= len(times) and not is_matroska):
+        return FrameTimes(times)
+    return FrameTimes(times, certain=stored.certain(found=len(times)))
 
 
-def expected_frames(path: Path, times: Sequence[float]) -> int:
+def expected_frames(path: Path, times: FrameTimes) -> int:
     """How many frames the container promises, found in the file or not; 0 where it does not say.
 
     Some containers count their frames. Of others only the duration is known: as many are expected as there are `times`
@@ -107,16 +114,16 @@ def expected_frames(path: Path, times: Sequence[float]) -> int:
     Raises:
         UserError: as `probe`.
     """
-    info, stored = probe(path), _stored(path)
+    info, stored, counts = probe(path), _stored(path), containers.counts_frames(path)
     if len(times) > 1 and info.fps > 0 and containers.has_constant_rate(path):
         return max(len(times), round((times[-1] - times[0]) * info.fps / 1000) + 1)
+    if times and not counts and (stored.whole if stored else containers.is_whole_in_pieces(path)):
+        return max(len(times), stored.frames if stored else 0)
     declared = info.declared_frames or round(info.fps * (stored.declared_s if stored else 0))
     if not times or declared <= len(times) or not info.fps > 0:
         return len(times)
-    if containers.counts_frames(path) or (stored and stored.certain(found=len(times)) is not None):
+    if counts or times.certain is not None or times.refilled:
         return declared
-    if stored and stored.whole:
-        return max(len(times), stored.frames)
     frame_ms = 1000 / info.fps
     widest_ms = max((after - before for before, after in itertools.pairwise(times)), default=frame_ms)
     missing_ms = frame_ms * declared - times[-1]
@@ -124,7 +131,7 @@ def expected_frames(path: Path, times: Sequence[float]) -> int:
 
 
 def read_frames(
-    path: Path, wanted: Set[int] | None = None, *, times: Sequence[float] | None = None, as_decoded: bool = False
+    path: Path, wanted: Set[int] | None = None, *, times: FrameTimes | None = None, as_decoded: bool = False
 ) -> Iterator[tuple[int, Image | None]]:
     """Decodes a video from its first to its last frame.
 
@@ -147,7 +154,7 @@ def read_frames(
     times = frame_times(path) if times is None else times
     mirrored = containers.display(path).mirrored
     with opened(path) as capture:
-        places = _places(path, times, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        places = Places(times, hold=lambda: _times_hold(path, times))
         geometry, taken, failures = Geometry.of(capture, mirrored=mirrored), 0, 0
         while failures <= max(_PATIENCE, len(times) - taken):
             taken += 1
@@ -173,16 +180,6 @@ def read_frames(
             yield frame_index, picture
 
 
-def _places(path: Path, times: Sequence[float], declared: int) -> Places:
-    """Where frames may be, also in containers that lose some without an error."""
-    stored, complete = _stored(path), 0 < declared <= len(times)
-    certain = stored.certain(found=len(times)) if stored else None
-    places = Places(times, most=None if complete else certain, hold=lambda: _times_hold(path, times))
-    if complete and certain is not None and containers.is_matroska(path):  # lost times were put in: they alone tell
-        places.fail()
-    return places
-
-
 def _stored(path: Path) -> Stored | None:
     """What lies in a file, in the containers that lose frames without an error."""
     status = path.stat()
@@ -194,11 +191,16 @@ def _walked(path: Path, _size: int, _changed_ns: int) -> Stored | None:
     return matroska.stored(path) or riff.stored(path) or asf.stored(path)
 
 
-def _times_hold(path: Path, times: Sequence[float]) -> bool:
-    """Whether all frames that can be decoded come in the order of the times that their container states."""
+def _times_hold(path: Path, times: FrameTimes) -> bool:
+    """Whether all frames that can be decoded come in the order of the times that their container states.
+
+    MPEG-4 has packets that say "as before" and are not shown: there a missing frame need not be a lost one.
+    """
     if not containers.states_times(path):
         return False
     with opened(path) as capture:
+        if int(capture.get(cv2.CAP_PROP_FOURCC)) == _MPEG4:
+            return False
         tries = range(len(times) + _PATIENCE)
         shown = [float(capture.get(cv2.CAP_PROP_POS_MSEC)) for _ in tries if capture.grab()]
     return set(shown) <= set(times) and all(before < after for before, after in itertools.pairwise(shown))

@@ -25,6 +25,7 @@ TICKS = 1000
 _ELST, _TKHD = 12, 44
 """Where the first edit, and the display matrix, begin in a box of version 0, counted from its name."""
 _ONE = 1 << 16
+_SOUND_RATE, _SOUND_SAMPLES = 8000, 1024
 
 
 def encode(
@@ -70,15 +71,31 @@ def encode(
 def encode_sound(path: Path) -> Path:
     """A second of silence and no picture."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=8000)
-        for index in range(8):
-            frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-            frame.sample_rate, frame.pts = 8000, 1024 * index
-            for plane in frame.planes:
-                plane.update(bytes(plane.buffer_size))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        _add_silence(container, container.add_stream("aac", rate=_SOUND_RATE), seconds=1)
     return path
+
+
+def with_sound(path: Path, pictures: Path, *, seconds: float, **options: str) -> Path:
+    """The packets of a video, and silence that may outlast it."""
+    with av.open(str(pictures)) as source, av.open(str(path), "w", options=options) as container:
+        video = container.add_stream_from_template(source.streams.video[0])
+        sound = container.add_stream("aac", rate=_SOUND_RATE)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+        _add_silence(container, sound, seconds=seconds)
+    return path
+
+
+def _add_silence(container: av.container.OutputContainer, sound: av.AudioStream, *, seconds: float) -> None:
+    for index in range(round(seconds * _SOUND_RATE / _SOUND_SAMPLES)):
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=_SOUND_SAMPLES)
+        frame.sample_rate, frame.pts = _SOUND_RATE, _SOUND_SAMPLES * index
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(sound.encode(frame))
+    container.mux(sound.encode(None))
 
 
 def payload_of(path: Path, frame: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.asf import stored
 from pipeline.images import Image
-from pipeline.places import Stored
+from pipeline.times import Stored
 from pipeline.video import expected_frames, frame_times, probe, read_frames
 from tests.conftest import number_of, numbered_frame
 from tests.encoding import encode

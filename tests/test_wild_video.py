@@ -21,10 +21,11 @@ from pipeline import capture, containers
 from pipeline.contract import UserError
 from pipeline.images import Image
 from pipeline.interlacing import may_be_interlaced
-from pipeline.places import Places, completed
+from pipeline.places import Places
+from pipeline.times import FrameTimes, completed
 from pipeline.video import expected_frames, frame_times, probe, read_frames
 from tests.conftest import number_of
-from tests.encoding import damaged, edited, encode, encode_sound, shown_as
+from tests.encoding import damaged, edited, encode, encode_sound, shown_as, with_sound
 
 FRAMES = 12
 LOST = 5
@@ -267,6 +268,34 @@ def test_frames_whose_times_are_not_those_of_their_order_are_counted(tmp_path: P
     assert sorted(times) == frame_times(path) != times
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi"])
+def test_packets_of_mpeg4_that_say_as_before_are_no_frames(tmp_path: Path, suffix: str) -> None:
+    """As a plain OpenCV loop counts them: a VOP that is not coded (ISO/IEC 14496-2, 6.2.5)."""
+    path, at = tmp_path / f"b.{suffix}", 0
+    plain = encode(tmp_path / "a.mp4", FRAMES, "mpeg4", g="12", bf="0")
+    with av.open(str(plain)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for index, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            as_before = av.Packet(bytes.fromhex("000001b6") + bytes([0b01010000 | at % 10, 0b10011111]))
+            for each in [packet] + [as_before] * (index in (3, 6)):
+                each.time_base = each.time_base or packet.time_base
+                each.pts = each.dts = round(at / 10 / packet.time_base)
+                each.stream, at = stream, at + 1
+                container.mux(each)
+    assert numbers(path) == same(FRAMES)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_mp4_in_pieces_is_whole_though_its_sound_is_longer(tmp_path: Path, cut: bool) -> None:
+    pictures_only = encode(tmp_path / "b.mp4", 40)
+    path = with_sound(tmp_path / "a.mp4", pictures_only, seconds=6, movflags="frag_keyframe+empty_moov")
+    if cut:
+        os.truncate(path, path.stat().st_size - 500)
+    times = frame_times(path)
+    assert len(numbers(path)) == 40 or cut
+    assert expected_frames(path, times) == (60 if cut else 40)
+
+
 @pytest.mark.parametrize(("codec", "suffix", "pixels", "size"), FORMATS)
 def test_damage_never_moves_a_frame_or_shortens_a_video_in_silence(
     tmp_path: Path, codec: str, suffix: str, pixels: str, size: tuple[int, int]
@@ -451,7 +480,7 @@ TIMES = st.lists(st.integers(0, 500), unique=True, min_size=1, max_size=40).map(
 def test_places_are_found_again_behind_every_gap(times: list[int], data: st.DataObject) -> None:
     """Whatever fails, a frame has the place that its time has, if failures are told."""
     lost = data.draw(st.sets(st.sampled_from(range(len(times)))))
-    places = Places(times)
+    places = Places(FrameTimes(times))
     for index, time in enumerate(times):
         if index in lost:
             places.fail()
@@ -463,7 +492,7 @@ def test_places_are_found_again_behind_every_gap(times: list[int], data: st.Data
 def test_places_of_frames_that_are_dropped_without_an_error_are_left_out(times: list[int], data: st.DataObject) -> None:
     """Those before the first frame that comes are not known to be any, nor those behind the last."""
     kept = [0, *sorted(data.draw(st.sets(st.sampled_from(range(len(times))))) - {0})]
-    places, counting = Places(times, hold=lambda: True), Places(times)
+    places, counting = Places(FrameTimes(times), hold=lambda: True), Places(FrameTimes(times))
     assert [places.take(times[index]) for index in kept] == kept
     assert [counting.take(times[index]) for index in kept] == list(range(len(kept)))
 
@@ -472,7 +501,7 @@ def test_places_of_frames_that_are_dropped_without_an_error_are_left_out(times: 
 def test_places_only_grow_and_times_that_do_not_fit_are_never_trusted(
     times: list[int], shown: list[int], failures: set[int]
 ) -> None:
-    places, found = Places(times), []
+    places, found = Places(FrameTimes(times)), []
     for number, time in enumerate(shown):
         if number in failures:
             places.fail()
