@@ -1,6 +1,6 @@
 """How often frames behind damage have another frame's number, against two plain OpenCV loops.
 
-    python -m benchmarks.frame_numbers                      # about four minutes
+    python -m benchmarks.frame_numbers                      # about six minutes
 
 Every frame shows its own number. One place of each file is damaged: the header, all, half or one bit of a frame's
 bytes, the sector where they begin, or noise over their beginning; in half of the files together with the eight bytes

@@ -14,6 +14,9 @@ class Places:
     the times that the container states, so that a lost frame leaves a gap and never moves the ones behind it. That
     holds only where the container's times have described the frames so far; where they do not, nothing behind a
     failure has a place. A decoder may also drop a frame without an error: then the time of the next one tells.
+
+    Attributes:
+        ended: whether no further frame can have a place.
     """
 
     def __init__(self, times: FrameTimes, *, hold: Callable[[], bool] = lambda: False) -> None:
@@ -26,20 +29,24 @@ class Places:
         self._times, self._hold = times, hold
         self._reliable = all(before < after for before, after in itertools.pairwise(times))
         self._next, self._by_time = 0, times.refilled
+        self.ended = False
 
     def fail(self) -> None:
         """Something could not be decoded here."""
         self._by_time = True
 
     def take(self, time: float) -> int | None:
-        """The place of the next decoded frame, or None if that cannot be known."""
+        """The place of the next decoded frame; None if that cannot be known, or if frames behind it were taken."""
         index = self._next
         if self._reliable and (self._by_time or self._skips_to(time)):
             self._by_time = True
-            index = bisect_left(self._times, time, lo=min(index, len(self._times)))
+            index = bisect_left(self._times, time)
         self._reliable = self._reliable and index < len(self._times) and self._times[index] == time
+        if self._reliable and index < self._next:
+            return None
         certain = self._times.certain
-        if (self._by_time and not self._reliable) or (certain is not None and index >= certain):
+        self.ended = (self._by_time and not self._reliable) or (certain is not None and index >= certain)
+        if self.ended:
             return None
         self._next = index + 1
         return index

@@ -20,6 +20,9 @@ from pipeline.times import FrameTimes, Stored, completed, refilled
 
 _VP8 = cv2.VideoWriter.fourcc(*"VP80")
 _MPEG4 = cv2.VideoWriter.fourcc(*"FMP4")
+_LARGEST_AS_BEFORE = 10
+"""Bytes of a packet of MPEG-4 that says "as before": a start code, and some twenty bits (ISO/IEC 14496-2, 6.2.5)."""
+
 _SAME_MOMENT_MS = 1.5
 """A frame that is never shown has the time of one that is, or the next moment of its container."""
 
@@ -92,6 +95,8 @@ def _is_hidden(capture: cv2.VideoCapture) -> bool:
 def _with_lost(path: Path, times: list[float], *, complete: bool, count: int, interval: float) -> FrameTimes:
     """`frame_times`, if these are found, of the `count` that are declared; `complete` if the demuxer met no failure."""
     stored, is_matroska = _stored(path), containers.is_matroska(path)
+    if is_matroska and complete and len(set(times)) < len(times):  # damage gave a frame the time of another one
+        times = completed(sorted(set(times)), count=len(times), interval=interval) or times
     if stored and is_matroska and complete and not stored.whole:
         if all_times := refilled(times, stored, interval=interval):
             return FrameTimes(all_times, refilled=True)
@@ -165,8 +170,10 @@ def read_frames(
                 places.fail()
             failures = 0
             frame_index = places.take(float(capture.get(cv2.CAP_PROP_POS_MSEC)))
-            if frame_index is None:
+            if places.ended:
                 return
+            if frame_index is None:
+                continue
             picture = None
             if wanted is None or frame_index in wanted:
                 decoded, bgr = capture.retrieve()
@@ -192,15 +199,20 @@ def _walked(path: Path, _size: int, _changed_ns: int) -> Stored | None:
 
 
 def _times_hold(path: Path, times: FrameTimes) -> bool:
-    """Whether all frames that can be decoded come in the order of the times that their container states.
+    """Whether all frames that can be decoded have times that their container states, in order.
 
-    MPEG-4 has packets that say "as before" and are not shown: there a missing frame need not be a lost one.
+    They do not where clips were joined carelessly. MPEG-4 has packets that say "as before" and are not shown: where
+    there are small ones a missing frame need not be a lost one.
     """
     if not containers.states_times(path):
         return False
-    with opened(path) as capture:
-        if int(capture.get(cv2.CAP_PROP_FOURCC)) == _MPEG4:
-            return False
+    with opened(path, cv2.CAP_PROP_FORMAT, -1) as capture:
         tries = range(len(times) + _PATIENCE)
+        packets = (capture.retrieve()[1] for _ in tries if capture.grab())
+        if int(capture.get(cv2.CAP_PROP_FOURCC)) == _MPEG4 and any(
+            packet is not None and packet.size <= _LARGEST_AS_BEFORE for packet in packets
+        ):
+            return False
+    with opened(path) as capture:
         shown = [float(capture.get(cv2.CAP_PROP_POS_MSEC)) for _ in tries if capture.grab()]
     return set(shown) <= set(times) and all(before < after for before, after in itertools.pairwise(shown))
