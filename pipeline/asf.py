@@ -47,17 +47,17 @@ class _UnknownError(Exception):
 
 
 def stored(path: Path) -> Stored | None:
-    """The frames of the first video stream; None if the file is no ASF, or of a form that is not read here."""
+    """The frames of the first video stream; None if the file is no ASF, or if none is found in the form read here."""
     with path.open("rb") as stream:
         if stream.read(16) != _HEADER:
             return None
         try:
             layout = _Layout.of(stream)
             frames, to_end = _walk(layout, stream)
-        except _DamagedError:
-            return Stored(frames=0, whole=False, to_end=False)
-        except _UnknownError:
+        except (_DamagedError, _UnknownError):
             return None
+    if not frames:
+        return None
     whole = to_end and layout.end <= path.stat().st_size
     return Stored(frames=frames, whole=whole, to_end=to_end, declared_s=layout.lasts_s)
 

@@ -87,6 +87,16 @@ def test_a_whole_file_is_walked_to_its_end(wmv: Path) -> None:
     assert stored(Path(__file__)) is None
 
 
+def test_a_header_that_is_damaged_costs_no_frame(wmv: Path, tmp_path: Path) -> None:
+    """How long it is, which FFmpeg need not know."""
+    content = bytearray(wmv.read_bytes())
+    content[16] ^= 0x10
+    path = tmp_path / "a.wmv"
+    path.write_bytes(content)
+    assert stored(path) is None
+    assert numbers(path) == [(index, index) for index in range(FRAMES)]
+
+
 @pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
 def test_a_cut_file_is_certain_to_its_end(wmv: Path, tmp_path: Path, share: float) -> None:
     path = tmp_path / "a.wmv"
