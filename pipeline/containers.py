@@ -142,9 +142,11 @@ _Box = tuple[bytes, int, int]
 
 def _boxes(stream: IO[bytes], begin: int, end: int) -> Iterator[_Box]:
     for _ in range(_MOST_BOXES):
+        if begin + 8 > end:
+            return
         stream.seek(begin)
         header = stream.read(16)
-        if begin + 8 > end or len(header) < 8:
+        if len(header) < 8:
             return
         size, kind = struct.unpack_from(">I4s", header)
         content = 8

@@ -119,7 +119,7 @@ class _Walk:
         return after if is_new and following is not None and following.kind in allowed else None
 
     def _read(self, position: int, length: int) -> bytes:
-        self._stream.seek(position)
+        self._stream.seek(min(position, self._size))
         return self._stream.read(length)
 
     def _taken(self, element: _Element) -> bool:

@@ -266,6 +266,7 @@ def file_of(*blocks: bytes, length: int | None = None) -> bytes:
         ([BLOCK, element(0xA3, b"\x83\0\0\x80picture"), BLOCK], 1, False),
         ([BLOCK, element(0xA3, b"\x81\0\0\x82picture"), BLOCK], 1, False),
         ([BLOCK, bytes(20), BLOCK], 1, False),
+        ([BLOCK, element(0x4FFE, b"far away", length=(1 << 56) - 2), BLOCK], 1, False),
     ],
 )
 def test_what_may_stand_in_a_cluster_is_passed_over_and_nothing_else(

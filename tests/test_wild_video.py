@@ -296,6 +296,14 @@ def test_an_mp4_in_pieces_is_whole_though_its_sound_is_longer(tmp_path: Path, cu
     assert 60 <= expected_frames(path, times) <= 62 if cut else expected_frames(path, times) == 40
 
 
+def test_a_box_that_ends_beyond_all_disks_is_the_last_one(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", FRAMES, movflags="faststart")
+    with path.open("ab") as stream:
+        stream.write(b"\0\0\0\1free" + b"\x7f" * 8 + bytes(20))
+    assert numbers(path) == same(FRAMES)
+    assert expected_frames(path, frame_times(path)) == FRAMES
+
+
 @pytest.mark.parametrize(("codec", "suffix", "pixels", "size"), FORMATS)
 def test_damage_never_moves_a_frame_or_shortens_a_video_in_silence(
     tmp_path: Path, codec: str, suffix: str, pixels: str, size: tuple[int, int]
