@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MOST_REORDERED = 16
+_MOST_REORDERED = 16
 """Frames of H.264 that may be shown before one that was stored earlier."""
 
 _MOST_TO_ONE = 4
@@ -31,7 +31,7 @@ class Stored:
         `found` are those that the demuxer finds, 0 if that is not known.
         """
         safe = self.whole or (found <= self.frames if found else self.to_end)
-        return None if safe else max(0, self.frames - MOST_REORDERED)
+        return None if safe else max(0, self.frames - _MOST_REORDERED)
 
 
 class FrameTimes(list[float]):
@@ -75,13 +75,13 @@ def refilled(times: Sequence[float], stored: Stored, *, interval: float) -> list
         stored: what lies in the file before the damage.
         interval: from one frame to the next, in ms; 0 if that is not known.
     """
-    found, before = _on_grid(times, interval), stored.frames - MOST_REORDERED
+    found, before = _on_grid(times, interval), stored.frames - _MOST_REORDERED
     if not found or not stored.frames or max(found) >= _MOST_TO_ONE * len(times):
         return []
     lost = sorted(set(range(max(found))) - found.keys())
     if lost and lost[0] < before:
         return []
-    in_one_place = not lost or (lost[-1] - lost[0] < len(lost) and lost[0] <= stored.frames + MOST_REORDERED)
+    in_one_place = not lost or (lost[-1] - lost[0] < len(lost) and lost[0] <= stored.frames + _MOST_REORDERED)
     if before <= 0 and not in_one_place:
         return []
     return completed(times, count=max(found) + 1, interval=interval)

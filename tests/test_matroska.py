@@ -137,6 +137,16 @@ def test_a_whole_file_is_walked_to_its_end(matroska: Path, tmp_path: Path) -> No
     assert stored(Path(__file__)) is None
 
 
+def test_a_frame_that_has_the_time_of_another_one_is_put_where_one_is_missing(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mkv", noisy(), bf="0", g=str(GROUP))
+    expected, content = frame_times(path), bytearray(path.read_bytes())
+    here, before = (payload_of(path, frame)[0] - HEADER + 1 for frame in (HIT, HIT - 1))
+    content[here : here + 2] = content[before : before + 2]
+    path.write_bytes(content)
+    assert np.allclose(frame_times(path), expected, atol=1e-6)
+    assert [index for index, number in numbers(path) if index == number] == list(range(FRAMES))
+
+
 @pytest.mark.parametrize("hit", [2, 9, 14])
 def test_damage_near_the_beginning_is_seen_by_the_one_gap_that_it_leaves(
     matroska: Path, tmp_path: Path, hit: int

@@ -505,6 +505,21 @@ def test_places_of_frames_that_are_dropped_without_an_error_are_left_out(times: 
     assert [counting.take(times[index]) for index in kept] == list(range(len(kept)))
 
 
+def test_a_frame_that_comes_late_has_no_place_and_ends_nothing() -> None:
+    places = Places(FrameTimes([0, 10, 20, 30, 40]))
+    assert places.take(0) == 0
+    places.fail()
+    assert [places.take(time) for time in (20, 10, 30)] == [2, None, 3]
+    assert not places.ended
+    assert places.take(35) is None and places.ended
+
+
+def test_frames_beyond_the_certain_ones_have_no_place() -> None:
+    places = Places(FrameTimes([0, 10, 20], certain=2))
+    assert [places.take(time) for time in (0, 10)] == [0, 1] and not places.ended
+    assert places.take(20) is None and places.ended
+
+
 @given(TIMES, st.lists(st.integers(0, 500), max_size=40), st.sets(st.integers(0, 40)))
 def test_places_only_grow_and_times_that_do_not_fit_are_never_trusted(
     times: list[int], shown: list[int], failures: set[int]
